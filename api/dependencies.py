@@ -1,0 +1,96 @@
+"""What endpoints ask for in their signatures."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Path, Query, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from pydantic import AfterValidator
+
+from api.resources import Resources
+from core.access.schemas import Principal
+from core.access.scopes import Scope
+from core.access.service import authenticate
+from core.errors import ArtifactNotFound, NotFound, Unauthenticated
+from core.pages import MAX_LIMIT
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="api_key",
+    bearerFormat="ft_<id>_<secret>",
+    description="A key made by `foretrain keys create`. Scopes: "
+    + ", ".join(f"`{scope}`" for scope in Scope)
+    + ".",
+)
+
+
+def _resources(request: Request) -> Resources:
+    return cast("Resources", request.app.state.resources)
+
+
+def _caller(
+    request: Request,
+    needed: SecurityScopes,
+    resources: Annotated[Resources, Depends(_resources)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Principal:
+    if credentials is None:
+        raise Unauthenticated("Send an API key: Authorization: Bearer <key>.")
+    with resources.db.readers.begin() as session:
+        caller = authenticate(session, credentials.credentials)
+    request.state.tenant_id, request.state.key_id = caller.tenant_id, caller.key_id
+    for scope in needed.scopes:
+        caller.require(Scope(scope))
+    return caller
+
+
+Service = Annotated[Resources, Depends(_resources)]
+JobsReader = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_READ])]
+JobsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_WRITE])]
+DatasetsReader = Annotated[Principal, Security(_caller, scopes=[Scope.DATASETS_READ])]
+DatasetsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.DATASETS_WRITE])]
+
+
+def _named(kind: str, pattern: str, missing: type[NotFound] = NotFound) -> AfterValidator:
+    """Refuses what cannot be a name of ours as not found, before the database sees it."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise missing(f"There is no {kind} of this name.")
+        return value
+
+    return AfterValidator(check)
+
+
+JobId = Annotated[
+    str,
+    Path(description="Id of a job, `job_…`.", examples=["job_019299aabbcc7ddd8eeeffff00002222"]),
+    _named("job", r"job_[0-9a-f]{32}"),
+]
+DatasetId = Annotated[
+    str,
+    Path(description="Id of a dataset, `ds_…`.", examples=["ds_019299aabbcc7ddd8eeeffff00001111"]),
+    _named("dataset", r"ds_[0-9a-f]{32}"),
+]
+ArtifactName = Annotated[
+    str,
+    Path(description="Name of a file the job has stored.", examples=["model.ckpt"]),
+    _named("artifact", r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", ArtifactNotFound),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items on a page.")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", description="An ETag you hold; 304 if it still fits."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Chosen by you, at most 255 printable ASCII characters. Repeating the request with it "
+        "creates nothing twice: the first answer comes again, with `Idempotency-Replayed: true`.",
+        examples=["nightly-2026-11-22"],
+    ),
+]

@@ -1,0 +1,201 @@
+"""Examples in the OpenAPI document; a test validates each against its own schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.problem_codes import PROBLEM_CODES
+
+JOB_ID = "job_019299aabbcc7ddd8eeeffff00002222"
+DATASET_ID = "ds_019299aabbcc7ddd8eeeffff00001111"
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+CREATED_AT = "2026-11-22T12:00:00Z"
+
+JOB_REQUEST: dict[str, Any] = {
+    "dataset_id": DATASET_ID,
+    "name": "fleet-nightly",
+    "labels": {"env": "prod"},
+    "training": {
+        "target_metrics": ["cpu_percent", "memory_percent"],
+        "epochs": 20,
+        "precision": "bf16-mixed",
+        "accumulate_grad_batches": 4,
+    },
+    "limits": {"max_runtime_seconds": 3600},
+}
+
+_COLUMN = {"missing_count": 0, "minimum": 0.4, "maximum": 99.1, "mean": 38.2}
+DATASET: dict[str, Any] = {
+    "id": DATASET_ID,
+    "name": "fleet, one day",
+    "status": "ready",
+    "format": "csv",
+    "mapping": {},
+    "sha256": SHA256,
+    "size_bytes": 3_145_728,
+    "schema": {
+        "format": "csv",
+        "time_column": "timestamp",
+        "group_columns": ["server"],
+        "frequency_seconds": 300.0,
+        "columns": [
+            {"name": "server", "type": "text", "missing_count": 0},
+            {"name": "timestamp", "type": "time", "missing_count": 0},
+            {"name": "cpu_percent", "type": "numeric", "unit": "%"} | _COLUMN,
+            {"name": "memory_percent", "type": "numeric", "unit": "%"} | _COLUMN,
+        ],
+        "row_count": 57_600,
+        "series_count": 200,
+        "series_lengths": {"min": 288, "median": 288, "max": 288},
+        "starts_at": "2026-11-21T00:00:00Z",
+        "ends_at": "2026-11-21T23:55:00Z",
+        "findings": [],
+    },
+    "problem": None,
+    "created_at": CREATED_AT,
+    "inspected_at": "2026-11-22T12:00:02Z",
+    "links": {"self": f"/v1/datasets/{DATASET_ID}"},
+}
+DATASET_REPORT: dict[str, Any] = {
+    "dataset_id": DATASET_ID,
+    "row_count": 57_600,
+    "series_count": 200,
+    "findings": [
+        {
+            "code": "gaps",
+            "detail": "Rows are missing between neighbours.",
+            "series_count": 3,
+            "row_count": 17,
+            "examples": [{"series": "web-7", "row": 412, "missing_steps": 5}],
+        }
+    ],
+}
+
+_SPEC: dict[str, Any] = JOB_REQUEST["training"]
+JOB: dict[str, Any] = {
+    "id": JOB_ID,
+    "name": "fleet-nightly",
+    "labels": {"env": "prod"},
+    "priority": 0,
+    "dataset_id": DATASET_ID,
+    "status": "running",
+    "is_terminal": False,
+    "phase": "training",
+    "status_reason": None,
+    "stop_reason": None,
+    "fault": None,
+    "attempt": 1,
+    "failures": 0,
+    "preemptions": 0,
+    "revision": 2,
+    "cancel_requested_at": None,
+    "pause_requested_at": None,
+    "heartbeat_at": "2026-11-22T12:03:20Z",
+    "stalled": False,
+    "progress": {
+        "fraction": 0.35,
+        "epoch": 7,
+        "epochs": 20,
+        "step": 2450,
+        "total_steps": 7000,
+        "windows_per_second": 2980.5,
+        "eta_at": "2026-11-22T12:09:30Z",
+        "updated_at": "2026-11-22T12:03:20Z",
+    },
+    "queue": None,
+    "spec": _SPEC,
+    "resolved_spec": None,
+    "plan": None,
+    "adjustments": [
+        {
+            "field": "known_covariates",
+            "requested": None,
+            "effective": ["hour_of_day", "minute_of_hour"],
+            "reason": "the calendar features that fit a step of 300 s",
+        }
+    ],
+    "warnings": [],
+    "limits": {"max_runtime_seconds": 3600, "max_pending_seconds": None, "max_attempts": 3},
+    "seed": 42,
+    "best_checkpoint": None,
+    "summary": None,
+    "usage": {"running_seconds": 200.0},
+    "created_at": CREATED_AT,
+    "started_at": "2026-11-22T12:00:05Z",
+    "finished_at": None,
+    "links": {"self": f"/v1/jobs/{JOB_ID}"},
+}
+RESOLVED: dict[str, Any] = {"resolved_spec": _SPEC, "adjustments": JOB["adjustments"], "warnings": []}
+ATTEMPT: dict[str, Any] = {
+    "attempt": 1,
+    "worker_name": "gpu-1",
+    "started_at": "2026-11-22T12:00:05Z",
+    "ended_at": None,
+    "outcome": None,
+    "message": None,
+}
+EVENT: dict[str, Any] = {
+    "id": "evt_019299aabbcc7ddd8eeeffff00003333",
+    "seq": 2,
+    "type": "job.status_changed",
+    "created_at": "2026-11-22T12:00:05Z",
+    "job_id": JOB_ID,
+    "data": {"from": "queued", "to": "running", "attempt": 1},
+}
+LOG_CHUNK: dict[str, Any] = {
+    "attempt": 1,
+    "seq": 1,
+    "created_at": "2026-11-22T12:00:09Z",
+    "text": "reading 57600 rows of 200 series\n",
+}
+METRIC_SERIES: dict[str, Any] = {
+    "name": "val_loss",
+    "points": [{"step": 350, "epoch": 0, "value": 4.71, "attempt": 1, "created_at": "2026-11-22T12:00:40Z"}],
+}
+ARTIFACT: dict[str, Any] = {
+    "id": "art_019299aabbcc7ddd8eeeffff00004444",
+    "name": "model.ckpt",
+    "media_type": "application/octet-stream",
+    "size_bytes": 1_482_311,
+    "sha256": SHA256,
+    "attempt": 1,
+    "step": 2450,
+    "complete": False,
+    "created_at": "2026-11-22T12:03:01Z",
+    "links": {"self": f"/v1/jobs/{JOB_ID}/artifacts/model.ckpt"},
+}
+
+
+RESULT: dict[str, Any] = {"scored_on": "test", "targets": {"cpu_percent": {"verdict": "better"}}}
+ERROR: dict[str, Any] = {
+    "code": "in_use",
+    "status": 409,
+    "title": PROBLEM_CODES["in_use"].title,
+    "advice": PROBLEM_CODES["in_use"].advice,
+    "retryable": False,
+}
+
+
+def _page(item: dict[str, Any]) -> dict[str, Any]:
+    return {"items": [item], "next_cursor": None}
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "artifacts": _page(ARTIFACT),
+    "attempts": _page(ATTEMPT),
+    "dataset": DATASET,
+    "dataset_report": DATASET_REPORT,
+    "datasets": _page(DATASET),
+    "error": ERROR,
+    "events": _page(EVENT),
+    "job": JOB,
+    "job_request": JOB_REQUEST,
+    "jobs": _page(JOB),
+    "liveness": {"status": "alive"},
+    "log": _page(LOG_CHUNK),
+    "metrics": _page(METRIC_SERIES),
+    "readiness": {"status": "ready", "database": "ok", "storage": "ok", "broker": "ok"},
+    "resolved": RESOLVED,
+    "result": RESULT,
+    "spec_schema": {"title": "TrainingSpec", "type": "object"},
+}

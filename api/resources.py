@@ -1,0 +1,60 @@
+"""What every request can reach: settings, database, storage, queue. Built once, at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from api.inspections import Inspections
+from api.slots import Slots
+from core.database import Database, connect
+from core.queue import make_celery, nudge, ping
+from core.settings import Settings
+from core.storage import ObjectStorage, open_storage
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The broker as the API needs it: a hint that work may be waiting, and whether it answers.
+
+    `nudge` takes the queue's name; neither call raises nor takes more than a second or two.
+    """
+
+    nudge: Callable[[str], object]
+    ping: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Resources:
+    settings: Settings
+    db: Database
+    storage: ObjectStorage
+    queue: Queue
+    transfers: Slots
+    inspections: Inspections
+
+
+def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
+    """Connects to nothing yet: the first request that needs a thing opens it."""
+    db = connect(settings.database_url)
+    access_key, secret_key = settings.storage_access_key_id, settings.storage_secret_access_key
+    storage = open_storage(
+        settings.storage_url,
+        public_url=settings.storage_public_url,
+        access_key_id=access_key.get_secret_value() if access_key else None,
+        secret_access_key=secret_key.get_secret_value() if secret_key else None,
+    )
+    return Resources(
+        settings=settings,
+        db=db,
+        storage=storage,
+        queue=queue or _open_queue(settings),
+        transfers=Slots(settings.max_streams),
+        inspections=Inspections(db, storage, settings),
+    )
+
+
+def _open_queue(settings: Settings) -> Queue:
+    celery = make_celery(settings)
+    return Queue(nudge=partial(nudge, celery), ping=partial(ping, celery))

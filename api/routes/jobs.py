@@ -1,0 +1,250 @@
+"""Submitting, following and cancelling training jobs."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import BackgroundTasks, Query, Request, Response
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from api.dependencies import (
+    Cursor,
+    IdempotencyKey,
+    IfNoneMatch,
+    JobId,
+    JobsReader,
+    JobsWriter,
+    Limit,
+    Service,
+)
+from api.etags import polled_response, weak_etag
+from api.openapi import answers, header, json_answer, json_content
+from api.query_lists import parse_labels, parse_statuses
+from api.strict_route import strict_router
+from core import idempotency
+from core.jobs import reading, service
+from core.jobs.lifecycle import JobStatus
+from core.jobs.reading import JobFilter
+from core.jobs.schemas import JobCreate, JobRead, JobSort, ResolvedTraining
+from core.pages import DEFAULT_LIMIT, Page
+
+router = strict_router("jobs")
+RETRY_AFTER_SECONDS = {JobStatus.QUEUED: 5, JobStatus.RUNNING: 5, JobStatus.PAUSED: 60}
+_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}")
+# Changes at every heartbeat, which is no news to a poller.
+_UNTAGGED = {"heartbeat_at", "usage"}
+_ETAG_HEADERS = {"ETag": header("Changes with revision, phase, progress and place in the queue.")}
+
+
+class JobPage(Page[JobRead]):
+    """One page of jobs."""
+
+
+def _require_rfc3339(value: object) -> object:
+    # Left alone, pydantic takes a number for seconds since 1970.
+    if not isinstance(value, str) or _RFC3339.match(value) is None:
+        raise PydanticCustomError("wrong_form", "write it like 2026-11-22T12:00:00Z")
+    return value
+
+
+def _to_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("out_of_range", "the time lies outside of the calendar in UTC") from None
+
+
+class EmptyBody(BaseModel):
+    """No fields yet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339), AfterValidator(_to_utc)]
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=201,
+    response_model=JobRead,
+    operation_id="submit_job",
+    summary="Submit a job",
+    openapi_extra={"requestBody": {"content": json_content("job_request")}},
+    responses=answers(
+        "body_timeout",
+        "dataset_not_ready",
+        "idempotency_mismatch",
+        "incomplete_body",
+        "invalid_json",
+        "invalid_spec",
+        "not_supported",
+        "quota_exceeded",
+        "too_large",
+        "unsupported_media_type",
+        ok_200=json_answer(
+            "With `validate_only`: what would be trained. Nothing is stored.",
+            "resolved",
+            model=ResolvedTraining,
+        ),
+        ok_201=json_answer(
+            "Queued.",
+            "job",
+            headers={
+                "Location": header("Path of the job."),
+                "Idempotency-Replayed": header("`true` when this answer was given before."),
+            },
+        ),
+    ),
+)
+def submit_job(
+    *,
+    request: Request,
+    caller: JobsWriter,
+    resources: Service,
+    background: BackgroundTasks,
+    body: JobCreate,
+    validate_only: Annotated[
+        bool, Query(description="Answer with the resolved spec and the warnings; store nothing.")
+    ] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Checks the spec against the dataset and queues the job. `GET` the path in `Location` to follow it."""
+    if validate_only:
+        with resources.db.readers.begin() as session:
+            resolved = service.validate(session, caller.tenant_id, body)
+        return Response(resolved.model_dump_json(), media_type="application/json")
+    with resources.db.sessions.begin() as session:
+        if idempotency_key is not None:
+            fingerprint = _fingerprint(request, body)
+            earlier = idempotency.replay_or_reserve(
+                session, caller.tenant_id, idempotency_key, fingerprint, resources.settings.idempotency_hours
+            )
+            if earlier is not None:
+                return _created(earlier["body"], replayed=True)
+        job = service.submit(session, caller.tenant_id, body)
+        read = reading.read_job(session, job).model_dump(mode="json")
+        if idempotency_key is not None:
+            idempotency.store_answer(session, caller.tenant_id, idempotency_key, {"body": read})
+        queue = job.queue
+    # After the answer: a broker that is down must not delay it.
+    background.add_task(resources.queue.nudge, queue)
+    return _created(read, replayed=False)
+
+
+def _fingerprint(request: Request, body: JobCreate) -> str:
+    sent = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    return idempotency.fingerprint(request.method, f"{request.url.path}?{request.url.query}", sent.encode())
+
+
+def _created(job: dict[str, Any], *, replayed: bool) -> Response:
+    headers = {"Location": f"/v1/jobs/{job['id']}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(json.dumps(job), 201, headers, "application/json")
+
+
+@router.get(
+    "/v1/jobs",
+    response_model=JobPage,
+    operation_id="list_jobs",
+    summary="List jobs",
+    responses=answers(ok_200=json_answer("One page.", "jobs")),
+)
+def list_jobs(
+    *,
+    caller: JobsReader,
+    resources: Service,
+    status: Annotated[
+        str | None,
+        Query(max_length=100, description="Any of these, comma-separated.", examples=["queued,running"]),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        Query(
+            max_length=32,
+            description="`key:value` that the job carries; repeat it for more.",
+            examples=["env:prod"],
+        ),
+    ] = None,
+    created_after: Annotated[Instant | None, Query(description="RFC 3339, with a time zone.")] = None,
+    sort: Annotated[JobSort, Query(description="`-` means newest first.")] = "-created_at",
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[JobRead]:
+    """The tenant's jobs. Filters apply before the page is cut, so only the last page is short."""
+    wanted = JobFilter(
+        statuses=parse_statuses(status), labels=parse_labels(label), created_after=created_after
+    )
+    with resources.db.readers.begin() as session:
+        return reading.list_jobs(session, caller.tenant_id, wanted, sort=sort, limit=limit, cursor=cursor)
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    response_model=JobRead,
+    operation_id="get_job",
+    summary="Get a job",
+    responses=answers(
+        "not_found",
+        ok_200=json_answer(
+            "The job.",
+            "job",
+            headers=_ETAG_HEADERS
+            | {"Retry-After": header("Seconds to wait before asking again; absent at the end.")},
+        ),
+        ok_304={"description": "Nothing has changed since the ETag you hold.", "headers": _ETAG_HEADERS},
+    ),
+)
+def get_job(
+    *,
+    request: Request,
+    caller: JobsReader,
+    resources: Service,
+    job_id: JobId,
+    _if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`."""
+    with resources.db.readers.begin() as session:
+        job = reading.get_job(session, caller.tenant_id, job_id)
+    etag = weak_etag(job.model_dump_json(exclude=_UNTAGGED))
+    wait_seconds = RETRY_AFTER_SECONDS.get(job.status)
+    headers = {} if wait_seconds is None else {"Retry-After": str(wait_seconds)}
+    return polled_response(request, job.model_dump_json(), etag, headers)
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    response_model=JobRead,
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    responses=answers(
+        "body_timeout",
+        "incomplete_body",
+        "invalid_json",
+        "invalid_transition",
+        "not_found",
+        "too_large",
+        "unsupported_media_type",
+        ok_200=json_answer("The job is cancelled, now or before.", "job"),
+        ok_202=json_answer(
+            "The wish is noted: the trainer saves and stops, then the job is cancelled.",
+            "job",
+            model=JobRead,
+        ),
+    ),
+)
+def cancel_job(
+    *,
+    caller: JobsWriter,
+    resources: Service,
+    job_id: JobId,
+    _body: EmptyBody | None = None,
+) -> Response:
+    """Ends a job that waits at once, one that runs after a last checkpoint. Repeating it does no harm."""
+    with resources.db.sessions.begin() as session:
+        job = reading.read_job(session, service.cancel(session, caller.tenant_id, job_id))
+    return Response(job.model_dump_json(), 200 if job.is_terminal else 202, media_type="application/json")

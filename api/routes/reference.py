@@ -1,0 +1,71 @@
+"""What programs read before they write: the schema of a spec, the meaning of a code, this very interface."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Request
+from pydantic import BaseModel, Field
+
+from api.openapi import answers, json_answer
+from api.problem_codes import PROBLEM_CODES
+from api.strict_route import strict_router
+from core.errors import NotFound
+from trainer.spec import TrainingSpec
+
+router = strict_router("reference")
+
+
+class ErrorExplanation(BaseModel):
+    """What a problem's `code` means."""
+
+    code: str
+    status: int = Field(description="HTTP status it comes with.")
+    title: str
+    advice: str = Field(description="What to do about it.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+
+
+@router.get(
+    "/v1/spec/schema",
+    operation_id="get_spec_schema",
+    summary="Get the JSON Schema of `training`",
+    response_model=dict[str, Any],
+    responses=answers(
+        with_key=False,
+        ok_200=json_answer("A JSON Schema (2020-12).", "spec_schema"),
+    ),
+)
+def get_spec_schema() -> dict[str, Any]:
+    """Every field of a training spec with type, bounds, default and meaning: enough to build a form from."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | TrainingSpec.model_json_schema()
+
+
+@router.get(
+    "/v1/errors/{code}",
+    response_model=ErrorExplanation,
+    operation_id="explain_error",
+    summary="Explain an error code",
+    responses=answers(
+        "not_found",
+        with_key=False,
+        ok_200=json_answer("The explanation.", "error"),
+    ),
+)
+def explain_error(
+    code: Annotated[str, Path(description="`code` of a problem.", examples=["in_use"])],
+) -> ErrorExplanation:
+    """The `type` of every problem leads here."""
+    known = PROBLEM_CODES.get(code)
+    if known is None:
+        raise NotFound("There is no such error code.")
+    return ErrorExplanation(
+        code=code, status=known.status, title=known.title, advice=known.advice, retryable=known.retryable
+    )
+
+
+@router.get("/openapi.json", include_in_schema=False)
+def get_openapi_document(request: Request) -> dict[str, Any]:
+    """This interface."""
+    document: dict[str, Any] = request.app.openapi()
+    return document

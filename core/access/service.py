@@ -1,0 +1,74 @@
+"""Tenants and their API keys."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from core.access import repository
+from core.access.schemas import ApiKeyRead, Principal
+from core.access.scopes import Scope
+from core.access.secrets import make_key_text, parse_key_text
+from core.errors import FieldProblem, InvalidRequest, Unauthenticated
+
+MAX_TENANT_NAME = 200
+
+
+def create_key(
+    session: Session, tenant_name: str, scopes: Iterable[str], expires_at: datetime | None = None
+) -> tuple[ApiKeyRead, str]:
+    """A new key and its secret, which nobody can read again; the tenant is made if it is new.
+
+    Raises InvalidRequest for an unknown scope, none at all, or a name that is empty or unprintable.
+    """
+    _check_tenant_name(tenant_name)
+    granted = _check_scopes(scopes)
+    tenant = repository.find_or_add_tenant(session, tenant_name)
+    text = make_key_text()
+    key = repository.add_key(session, tenant.id, text.public_id, text.sha256, granted, expires_at)
+    read = ApiKeyRead(
+        id=key.id,
+        tenant=tenant.name,
+        prefix=f"ft_{text.public_id}",
+        scopes=granted,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+    )
+    return read, text.token
+
+
+def _check_tenant_name(name: str) -> None:
+    if not name.strip() or len(name) > MAX_TENANT_NAME or not name.isprintable():
+        detail = f"A tenant's name has 1 to {MAX_TENANT_NAME} printable characters."
+        raise InvalidRequest(detail, [FieldProblem(code="invalid_name", detail=detail, pointer="/tenant")])
+
+
+def _check_scopes(scopes: Iterable[str]) -> list[Scope]:
+    asked = list(dict.fromkeys(scopes))
+    known = [scope.value for scope in Scope]
+    unknown = [scope for scope in asked if scope not in known]
+    if unknown or not asked:
+        which = f"Unknown scope {', '.join(unknown)}" if unknown else "No scope given"
+        detail = f"{which}; there are {', '.join(known)}."
+        raise InvalidRequest(detail, [FieldProblem(code="invalid_scope", detail=detail, pointer="/scopes")])
+    return [Scope(scope) for scope in asked]
+
+
+def authenticate(session: Session, token: str) -> Principal:
+    """Whose key this is; works on a reader's session.
+
+    Raises Unauthenticated for a key that is unknown, mistyped, expired or revoked, without saying which.
+    """
+    text = parse_key_text(token)
+    key = repository.find_usable_key(session, text.public_id) if text is not None else None
+    if text is None or key is None or not hmac.compare_digest(key.secret_sha256, text.sha256):
+        raise Unauthenticated("The API key is not valid. Send it as `Authorization: Bearer ft_…`.")
+    return Principal(key.tenant_id, key.id, frozenset(Scope(scope) for scope in key.scopes))
+
+
+def tenant_exists(session: Session) -> bool:
+    """Whether any tenant was ever made: `foretrain up` makes the first."""
+    return repository.any_tenant(session)

@@ -1,0 +1,155 @@
+"""Errors a caller can act on: a stable code and a sentence. No HTTP in here; `api` knows the statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainer.dataset.schema import DatasetProblem
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One thing that is wrong, at a place: a column and row of a file, or a pointer into the request.
+
+    A pointer is a JSON pointer into the body; what lies beside it starts with /query or /header.
+    """
+
+    code: str
+    detail: str
+    pointer: str | None = None
+    column: str | None = None
+    row: int | None = None
+
+
+class ServiceError(Exception):
+    """Base of everything the service says no with. `retryable`: the same request may succeed later."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, errors: Sequence[FieldProblem] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+
+
+class NotFound(ServiceError):
+    """Not there, or another tenant's: the two read the same."""
+
+    code = "not_found"
+
+
+class ArtifactNotFound(NotFound):
+    code = "artifact_not_found"
+
+
+class Conflict(ServiceError):
+    code = "conflict"
+
+
+class InvalidTransition(Conflict):
+    """The verb does not fit the job's status; `allowed` names those that do."""
+
+    code = "invalid_transition"
+
+    def __init__(self, detail: str, allowed: Sequence[str]) -> None:
+        super().__init__(detail)
+        self.allowed = tuple(allowed)
+
+
+class InUse(Conflict):
+    code = "in_use"
+
+
+class DatasetNotReady(Conflict):
+    """The dataset is still inspecting (try again) or was rejected (upload another)."""
+
+    code = "dataset_not_ready"
+    retryable = True
+
+
+class InvalidRequest(ServiceError):
+    """A parameter beside the training spec: a cursor, a filter, a scope."""
+
+    code = "invalid_request"
+
+
+class InvalidSpec(ServiceError):
+    """The training spec does not fit the dataset; `errors` carry the pointers."""
+
+    code = "invalid_spec"
+
+
+class UnusableDataset(ServiceError):
+    """Inspection refused the file."""
+
+    code = "invalid_dataset"
+
+    def __init__(self, problem: DatasetProblem) -> None:
+        place = FieldProblem(code=problem.code, detail=problem.detail, column=problem.column, row=problem.row)
+        super().__init__(problem.detail, [place])
+        self.problem = problem
+
+
+class IdempotencyMismatch(ServiceError):
+    code = "idempotency_mismatch"
+
+
+class Unauthenticated(ServiceError):
+    code = "unauthenticated"
+
+
+class Forbidden(ServiceError):
+    code = "forbidden"
+
+
+class TooLarge(ServiceError):
+    code = "too_large"
+
+
+class UnsupportedMedia(ServiceError):
+    code = "unsupported_media_type"
+
+
+class NotSupported(ServiceError):
+    """Part of the contract that is not built yet."""
+
+    code = "not_supported"
+
+
+class QuotaExceeded(ServiceError):
+    code = "quota_exceeded"
+    retryable = True
+
+
+class StorageUnavailable(ServiceError):
+    """The object storage did not answer, or refused our credentials."""
+
+    code = "storage_unavailable"
+    retryable = True
+
+
+class StorageKeyMissing(ServiceError):
+    """No object under this key. Callers that speak to customers turn it into their own NotFound."""
+
+    code = "storage_key_missing"
+
+
+class StorageKeyExists(ServiceError):
+    """Put-if-absent found the key taken; what lies there is untouched."""
+
+    code = "storage_key_exists"
+
+
+class LeaseLost(ServiceError):
+    """No row matches (job, token) any more: somebody else owns the job. Stop, and write nothing."""
+
+    code = "lease_lost"
+
+
+class InspectionLost(ServiceError):
+    """The same for a dataset's inspection."""
+
+    code = "inspection_lost"

@@ -1,0 +1,115 @@
+"""A job's statuses, which may follow which, and what each way of failing means. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Fault = Literal["user", "platform", "capacity"]
+Verb = Literal["cancel", "pause", "resume", "retry"]
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.CANCELLED, JobStatus.FAILED}),
+    JobStatus.RUNNING: frozenset(
+        {JobStatus.QUEUED, JobStatus.PAUSED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+    ),
+    JobStatus.PAUSED: frozenset({JobStatus.QUEUED, JobStatus.CANCELLED}),
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    JobStatus.CANCELLED: frozenset({JobStatus.QUEUED}),
+}
+
+# What a customer may ask for in each status; pause, resume and retry are not built yet.
+ALLOWED_VERBS: dict[JobStatus, tuple[Verb, ...]] = {
+    JobStatus.QUEUED: ("cancel",),
+    JobStatus.RUNNING: ("cancel",),
+    JobStatus.PAUSED: ("cancel",),
+    JobStatus.SUCCEEDED: (),
+    JobStatus.FAILED: (),
+    JobStatus.CANCELLED: ("cancel",),
+}
+
+
+def is_terminal(status: JobStatus) -> bool:
+    """Nothing happens to the job any more unless somebody asks for it."""
+    return status in TERMINAL
+
+
+class FailureReason(StrEnum):
+    """Codes of `failed`, in `status_reason.code`."""
+
+    INVALID_DATASET = "invalid_dataset"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"
+    CRASH_LOOP = "crash_loop"
+    STALLED = "stalled"
+    TIMED_OUT = "timed_out"
+    PENDING_TIMEOUT = "pending_timeout"
+    WORKER_LOST = "worker_lost"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    NO_SPACE = "no_space"
+    UNSUPPORTED_HARDWARE = "unsupported_hardware"
+    INTERNAL = "internal"
+
+
+FAULTS: dict[FailureReason, Fault] = {
+    FailureReason.INVALID_DATASET: "user",
+    FailureReason.OUT_OF_MEMORY: "capacity",
+    FailureReason.DIVERGED: "user",
+    FailureReason.CRASH_LOOP: "platform",
+    FailureReason.STALLED: "platform",
+    FailureReason.TIMED_OUT: "user",
+    FailureReason.PENDING_TIMEOUT: "capacity",
+    FailureReason.WORKER_LOST: "platform",
+    FailureReason.STORAGE_UNAVAILABLE: "platform",
+    FailureReason.NO_SPACE: "platform",
+    FailureReason.UNSUPPORTED_HARDWARE: "user",
+    FailureReason.INTERNAL: "platform",
+}
+
+
+class RequeueReason(StrEnum):
+    """Why a run ended without an end: each is tried again unasked."""
+
+    WORKER_LOST = "worker_lost"
+    CRASHED = "crashed"
+    STALLED = "stalled"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    DRAINED = "drained"
+
+
+@dataclass(frozen=True)
+class RequeueRule:
+    """How a requeue is counted and what the job fails with once the count is used up."""
+
+    counts_as_failure: bool
+    waits: bool
+    gives_up_as: FailureReason
+
+
+REQUEUE_RULES: dict[RequeueReason, RequeueRule] = {
+    RequeueReason.WORKER_LOST: RequeueRule(True, False, FailureReason.WORKER_LOST),
+    RequeueReason.CRASHED: RequeueRule(True, True, FailureReason.CRASH_LOOP),
+    RequeueReason.STALLED: RequeueRule(True, True, FailureReason.STALLED),
+    RequeueReason.STORAGE_UNAVAILABLE: RequeueRule(True, True, FailureReason.STORAGE_UNAVAILABLE),
+    RequeueReason.DRAINED: RequeueRule(False, False, FailureReason.WORKER_LOST),
+}
+MAX_PREEMPTIONS = 20
+
+
+def backoff_seconds(failures: int) -> float:
+    """Wait before the next run after this many failed ones: 2 s, doubled each time, a minute at most."""
+    return min(60.0, 2.0 * 2.0 ** (max(failures, 1) - 1))

@@ -1,0 +1,151 @@
+"""All SQL that only reads jobs and what hangs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Select, func, literal, select, tuple_
+from sqlalchemy.orm import Session
+
+from core.database import UtcDateTime
+from core.jobs.lifecycle import JobStatus
+from core.jobs.repository import devices_running_by_tenant
+from core.jobs.schemas import JobSort
+from core.pages import Key, decode_cursor, from_microseconds, to_microseconds
+from core.tables import Artifact, Job, JobAttempt, JobEvent, JobLogChunk, JobMetric, Tenant
+
+if TYPE_CHECKING:
+    from core.jobs.reading import JobFilter
+
+
+def find_job(session: Session, tenant_id: str, job_id: str) -> Job | None:
+    """The row as it is now."""
+    statement = select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)
+    return session.scalars(statement, execution_options={"populate_existing": True}).one_or_none()
+
+
+def page_of_jobs(
+    session: Session, tenant_id: str, job_filter: JobFilter, sort: JobSort, limit: int, cursor: str | None
+) -> Sequence[Job]:
+    """One row more than `limit`, if there is one, to tell that the list goes on."""
+    statement = _filtered(select(Job).where(Job.tenant_id == tenant_id), job_filter)
+    place = tuple_(Job.created_at, Job.id)
+    descending = sort.startswith("-")
+    if cursor is not None:
+        micros, job_id = decode_cursor(f"jobs{sort}", cursor, (int, str))
+        seen = tuple_(literal(from_microseconds(micros), UtcDateTime()), literal(job_id))
+        statement = statement.where(place < seen if descending else place > seen)
+    columns = (Job.created_at, Job.id)
+    order = [column.desc() for column in columns] if descending else list(columns)
+    return session.scalars(statement.order_by(*order).limit(limit + 1)).all()
+
+
+def job_key(job: Job) -> Key:
+    return to_microseconds(job.created_at), job.id
+
+
+def _filtered(statement: Select[Job], job_filter: JobFilter) -> Select[Job]:
+    if job_filter.statuses:
+        statement = statement.where(Job.status.in_(job_filter.statuses))
+    if job_filter.created_after is not None:
+        statement = statement.where(Job.created_at > job_filter.created_after)
+    for key, value in job_filter.labels.items():
+        statement = statement.where(Job.labels[key].as_string() == value)
+    return statement
+
+
+def queue_positions(session: Session, job_ids: Collection[str], queues: Collection[str]) -> dict[str, int]:
+    """Where these queued jobs stand, 1 first, as fair share would serve them if nothing ended or came."""
+    turn = func.row_number().over(
+        partition_by=(Job.queue, Job.tenant_id), order_by=(Job.priority.desc(), Job.queued_at, Job.id)
+    )
+    waiting = (
+        select(Job.id, Job.queue, Job.tenant_id, turn.label("turn"))
+        .where(Job.status == JobStatus.QUEUED, Job.queue.in_(queues))
+        .subquery()
+    )
+    running = devices_running_by_tenant()
+    load = func.coalesce(running.c.devices, 0) + waiting.c.turn
+    position = func.row_number().over(
+        partition_by=waiting.c.queue, order_by=(load, Tenant.last_served, waiting.c.id)
+    )
+    placed = (
+        select(waiting.c.id, position.label("position"))
+        .join(Tenant, Tenant.id == waiting.c.tenant_id)
+        .outerjoin(running, running.c.tenant_id == waiting.c.tenant_id)
+        .subquery()
+    )
+    rows = session.execute(select(placed.c.id, placed.c.position).where(placed.c.id.in_(job_ids)))
+    return dict(rows.all())
+
+
+def attempts(session: Session, job_id: str) -> Sequence[JobAttempt]:
+    return session.scalars(
+        select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.attempt)
+    ).all()
+
+
+def page_of_events(session: Session, job_id: str, limit: int, cursor: str | None) -> Sequence[JobEvent]:
+    seq = 0 if cursor is None else decode_cursor(f"events {job_id}", cursor, (int,))[0]
+    return events_after(session, job_id, int(seq), limit + 1)
+
+
+def event_key(event: JobEvent) -> Key:
+    return (event.seq,)
+
+
+def events_after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[JobEvent]:
+    return session.scalars(
+        select(JobEvent)
+        .where(JobEvent.job_id == job_id, JobEvent.seq > seq)
+        .order_by(JobEvent.seq)
+        .limit(limit)
+    ).all()
+
+
+def page_of_log_chunks(
+    session: Session, job_id: str, attempt: int | None, limit: int, cursor: str | None
+) -> Sequence[JobLogChunk]:
+    statement = select(JobLogChunk).where(JobLogChunk.job_id == job_id)
+    if attempt is not None:
+        statement = statement.where(JobLogChunk.attempt == attempt)
+    if cursor is not None:
+        seen = decode_cursor(f"logs {job_id}", cursor, (int, int))
+        place = tuple_(JobLogChunk.attempt, JobLogChunk.seq)
+        statement = statement.where(place > tuple_(literal(seen[0]), literal(seen[1])))
+    return session.scalars(statement.order_by(JobLogChunk.attempt, JobLogChunk.seq).limit(limit + 1)).all()
+
+
+def log_key(chunk: JobLogChunk) -> Key:
+    return chunk.attempt, chunk.seq
+
+
+def metrics(
+    session: Session, job_id: str, names: Sequence[str] | None, from_step: int, attempt: int | None
+) -> Sequence[JobMetric]:
+    """By name and step; without `attempt`, of each step the latest attempt's."""
+    statement = select(JobMetric).where(JobMetric.job_id == job_id, JobMetric.step >= from_step)
+    if names is not None:
+        statement = statement.where(JobMetric.name.in_(names))
+    if attempt is not None:
+        statement = statement.where(JobMetric.attempt == attempt)
+    rows = session.scalars(statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)).all()
+    return list({(row.name, row.step): row for row in rows}.values())
+
+
+def artifacts(session: Session, job_id: str) -> Sequence[Artifact]:
+    """By name; of each the latest attempt's."""
+    rows = session.scalars(
+        select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name, Artifact.attempt)
+    )
+    return list({row.name: row for row in rows}.values())
+
+
+def artifact(session: Session, job_id: str, name: str) -> Artifact | None:
+    return session.scalars(
+        select(Artifact)
+        .where(Artifact.job_id == job_id, Artifact.name == name)
+        .order_by(Artifact.attempt.desc())
+        .limit(1)
+    ).one_or_none()

@@ -1,0 +1,214 @@
+"""Jobs and what hangs on them, as the API shows them, for a reader's session; every read is one tenant's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from sqlalchemy.orm import Session
+
+from core.database import read_clock
+from core.errors import ArtifactNotFound, NotFound
+from core.jobs import queries
+from core.jobs.lifecycle import JobStatus, is_terminal
+from core.jobs.schemas import (
+    ArtifactRead,
+    AttemptRead,
+    EventRead,
+    JobLimits,
+    JobRead,
+    JobSort,
+    LogChunkRead,
+    MetricPoint,
+    MetricSeries,
+    QueuePlace,
+    StatusReason,
+    Usage,
+)
+from core.pages import DEFAULT_LIMIT, Page, cut_page
+from core.tables import Artifact, Job
+from core.workers import service as workers
+
+STALLED_AFTER = timedelta(seconds=15)  # three heartbeats
+LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel")
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Every condition holds. `labels`: these keys with exactly these values."""
+
+    statuses: Sequence[JobStatus] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_after: datetime | None = None
+
+
+def read_job(session: Session, job: Job) -> JobRead:
+    """A row, with its place in the queue."""
+    return _read_jobs(session, [job])[0]
+
+
+def get_job(session: Session, tenant_id: str, job_id: str) -> JobRead:
+    """Raises NotFound."""
+    return read_job(session, _find(session, tenant_id, job_id))
+
+
+def list_jobs(
+    session: Session,
+    tenant_id: str,
+    job_filter: JobFilter | None = None,
+    *,
+    sort: JobSort = "-created_at",
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+) -> Page[JobRead]:
+    """Filters apply before the page is cut. Raises InvalidRequest for a cursor of another list or sort."""
+    rows = queries.page_of_jobs(session, tenant_id, job_filter or JobFilter(), sort, limit, cursor)
+    shown, next_cursor = cut_page(rows, limit, f"jobs{sort}", queries.job_key)
+    return Page(items=_read_jobs(session, shown), next_cursor=next_cursor)
+
+
+def _find(session: Session, tenant_id: str, job_id: str) -> Job:
+    job = queries.find_job(session, tenant_id, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def _read_jobs(session: Session, jobs: Sequence[Job]) -> list[JobRead]:
+    now = read_clock(session)
+    queued = [job for job in jobs if job.status is JobStatus.QUEUED]
+    places = _places(session, queued, now) if queued else {}
+    return [_read(job, places.get(job.id), now) for job in jobs]
+
+
+def _places(session: Session, jobs: Sequence[Job], now: datetime) -> dict[str, QueuePlace]:
+    positions = queries.queue_positions(session, [job.id for job in jobs], {job.queue for job in jobs})
+    served = {worker.queue for worker in workers.live(session)}
+    return {
+        job.id: QueuePlace(
+            position=positions[job.id], reason=_waits_for(job, positions[job.id], now, job.queue in served)
+        )
+        for job in jobs
+        if job.id in positions
+    }
+
+
+def _waits_for(job: Job, position: int, now: datetime, is_served: bool) -> str:
+    if not is_served:
+        return f"No worker for the queue {job.queue} is alive."
+    if job.not_before is not None and job.not_before > now:
+        return "Waits a moment before the next try."
+    if position == 1:
+        return "Next in line for a worker."
+    return f"Waits for {position - 1} job{'s' if position > 2 else ''} ahead."  # two is the plural
+
+
+def _read(job: Job, place: QueuePlace | None, now: datetime) -> JobRead:
+    address = f"/v1/jobs/{job.id}"
+    reason = job.reason_code and StatusReason(code=job.reason_code, message=job.reason_message or "")
+    fields = {name: getattr(job, name) for name in JobRead.model_fields if hasattr(job, name)}
+    return JobRead.model_validate(
+        fields
+        | {
+            "is_terminal": is_terminal(job.status),
+            "status_reason": reason or None,
+            "stalled": job.heartbeat_at is not None and now - job.heartbeat_at > STALLED_AFTER,
+            "queue": place,
+            "limits": JobLimits(
+                max_runtime_seconds=job.max_runtime_seconds,
+                max_pending_seconds=job.max_pending_seconds,
+                max_attempts=job.max_attempts,
+            ),
+            "usage": Usage(running_seconds=_running_seconds(job, now)),
+            "links": {"self": address, **{name: f"{address}/{name}" for name in LINKS}},
+        }
+    )
+
+
+def _running_seconds(job: Job, now: datetime) -> float:
+    if job.status is not JobStatus.RUNNING or job.claimed_at is None:
+        return job.running_seconds
+    return job.running_seconds + max(0.0, (now - job.claimed_at).total_seconds())
+
+
+def list_attempts(session: Session, tenant_id: str, job_id: str) -> list[AttemptRead]:
+    """Oldest first. Raises NotFound."""
+    job = _find(session, tenant_id, job_id)
+    return [AttemptRead.model_validate(row) for row in queries.attempts(session, job.id)]
+
+
+def list_events(
+    session: Session, tenant_id: str, job_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+) -> Page[EventRead]:
+    """Oldest first. Raises NotFound."""
+    job = _find(session, tenant_id, job_id)
+    rows = queries.page_of_events(session, job.id, limit, cursor)
+    shown, next_cursor = cut_page(rows, limit, f"events {job.id}", queries.event_key)
+    return Page(items=[EventRead.model_validate(row) for row in shown], next_cursor=next_cursor)
+
+
+def events_after(
+    session: Session, tenant_id: str, job_id: str, seq: int, limit: int = 100
+) -> list[EventRead]:
+    """Events with a higher seq, oldest first: for a stream that resumes. Raises NotFound."""
+    job = _find(session, tenant_id, job_id)
+    return [EventRead.model_validate(row) for row in queries.events_after(session, job.id, seq, limit)]
+
+
+def list_log_chunks(
+    session: Session,
+    tenant_id: str,
+    job_id: str,
+    *,
+    attempt: int | None = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+) -> Page[LogChunkRead]:
+    """Oldest first. A jump in `seq` is where a long log was cut. Raises NotFound."""
+    job = _find(session, tenant_id, job_id)
+    rows = queries.page_of_log_chunks(session, job.id, attempt, limit, cursor)
+    shown, next_cursor = cut_page(rows, limit, f"logs {job.id}", queries.log_key)
+    return Page(items=[LogChunkRead.model_validate(row) for row in shown], next_cursor=next_cursor)
+
+
+def read_metrics(
+    session: Session,
+    tenant_id: str,
+    job_id: str,
+    *,
+    names: Sequence[str] | None = None,
+    from_step: int = 0,
+    attempt: int | None = None,
+) -> list[MetricSeries]:
+    """Every step's value of the latest attempt that reached it (or of one attempt), by name.
+
+    Raises NotFound.
+    """
+    job = _find(session, tenant_id, job_id)
+    rows = queries.metrics(session, job.id, names, from_step, attempt)
+    return [
+        MetricSeries(name=name, points=[MetricPoint.model_validate(row) for row in points])
+        for name, points in groupby(rows, key=lambda row: row.name)
+    ]
+
+
+def list_artifacts(session: Session, tenant_id: str, job_id: str) -> list[ArtifactRead]:
+    """By name; of each name the latest attempt's. Raises NotFound."""
+    job = _find(session, tenant_id, job_id)
+    return [_read_artifact(row) for row in queries.artifacts(session, job.id)]
+
+
+def _read_artifact(row: Artifact) -> ArtifactRead:
+    read = ArtifactRead.model_validate(row)
+    return read.model_copy(update={"links": {"self": f"/v1/jobs/{row.job_id}/artifacts/{row.name}"}})
+
+
+def get_artifact(session: Session, tenant_id: str, job_id: str, name: str) -> Artifact:
+    """The row, with its storage key. Raises NotFound, ArtifactNotFound."""
+    job = _find(session, tenant_id, job_id)
+    row = queries.artifact(session, job.id, name)
+    if row is None:
+        raise ArtifactNotFound(f"The job has no artifact {name!r}.")
+    return row

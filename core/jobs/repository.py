@@ -1,0 +1,300 @@
+"""All SQL that writes jobs. Every status change is one `transition`: a guarded UPDATE and its event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from core.database import db_now, later, seconds_between
+from core.ids import new_id
+from core.jobs.events import NewEvent
+from core.jobs.lifecycle import TERMINAL, TRANSITIONS, JobStatus
+from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, Tenant
+
+Values = Mapping[str, Any]
+
+
+def add(session: Session, job: Job, event: NewEvent) -> Job:
+    """A new job, with its first event."""
+    job.last_seq = 1
+    session.add(job)
+    session.flush()
+    _write_event(session, job, event)
+    return job
+
+
+def find(session: Session, tenant_id: str, job_id: str) -> Job | None:
+    return session.scalars(_of_tenant(tenant_id, job_id)).one_or_none()
+
+
+def lock(session: Session, tenant_id: str, job_id: str) -> Job | None:
+    """The row as it is now; nobody changes it before this transaction ends."""
+    return _fresh(session, _of_tenant(tenant_id, job_id).with_for_update(key_share=True))
+
+
+def lock_running(session: Session, job_id: str, token: int) -> Job | None:
+    """The row if this token still owns it."""
+    owned = select(Job).where(Job.id == job_id, *_owned_by(token)).with_for_update(key_share=True)
+    return _fresh(session, owned)
+
+
+def lock_expired(session: Session, limit: int) -> Sequence[Job]:
+    """Running rows whose lease has run out, longest ago first."""
+    expired = (
+        select(Job)
+        .where(Job.status == JobStatus.RUNNING, Job.lease_until < db_now())
+        .order_by(Job.lease_until)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return session.scalars(expired, execution_options={"populate_existing": True}).all()
+
+
+def lock_overdue(session: Session, limit: int) -> Sequence[Job]:
+    """Queued rows that have waited longer than they may."""
+    overdue = (
+        select(Job)
+        .where(Job.status == JobStatus.QUEUED, later(Job.queued_at, Job.max_pending_seconds) < db_now())
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return session.scalars(overdue, execution_options={"populate_existing": True}).all()
+
+
+def find_dataset(session: Session, tenant_id: str, dataset_id: str) -> Dataset | None:
+    return session.scalars(_dataset_of_tenant(tenant_id, dataset_id)).one_or_none()
+
+
+def lock_dataset(session: Session, tenant_id: str, dataset_id: str) -> Dataset | None:
+    """Keeps the dataset from being deleted before the job that needs it is there."""
+    return session.scalars(_dataset_of_tenant(tenant_id, dataset_id).with_for_update(read=True)).one_or_none()
+
+
+def _dataset_of_tenant(tenant_id: str, dataset_id: str) -> Select[Dataset]:
+    return select(Dataset).where(
+        Dataset.id == dataset_id, Dataset.tenant_id == tenant_id, Dataset.deleted_at.is_(None)
+    )
+
+
+def _of_tenant(tenant_id: str, job_id: str) -> Select[Job]:
+    return select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)
+
+
+def _owned_by(token: int) -> tuple[ColumnElement[bool], ...]:
+    return (Job.token == token, Job.status == JobStatus.RUNNING)
+
+
+def _fresh(session: Session, statement: Select[Job]) -> Job | None:
+    return session.scalars(statement, execution_options={"populate_existing": True}).one_or_none()
+
+
+def transition(
+    session: Session,
+    job_id: str | ScalarSelect[str],
+    to: JobStatus,
+    event: NewEvent,
+    *,
+    token: int | None = None,
+    values: Values | None = None,
+    outcome: str | None = None,
+) -> Job | None:
+    """Moves a job to another status, if TRANSITIONS and the token allow it, and writes the event.
+
+    None where no row matched: nothing was written. `outcome` closes the row of the attempt that ran.
+    """
+    sources = [status for status in JobStatus if to in TRANSITIONS[status]]
+    guard = [Job.status.in_(sources), *(() if token is None else _owned_by(token))]
+    changes: dict[str, Any] = {
+        "status": to,
+        "revision": Job.revision + 1,
+        "phase": None,
+        "finished_at": db_now() if to in TERMINAL else None,
+        **(values or {}),
+    }
+    if to is not JobStatus.RUNNING:
+        changes |= {"lease_until": None, "heartbeat_at": None}
+    if outcome is not None:
+        changes["running_seconds"] = Job.running_seconds + seconds_between(Job.claimed_at, db_now())
+    job = _change(session, job_id, guard, event, changes)
+    if job is not None and outcome is not None:
+        _close_attempt(session, job, outcome)
+    return job
+
+
+def note(
+    session: Session, job_id: str, token: int, event: NewEvent | None, values: Values | None = None
+) -> Job | None:
+    """Changes columns other than the status of the job this token owns; None where it owns none."""
+    return _change(session, job_id, _owned_by(token), event, values or {})
+
+
+def note_wish(session: Session, job: Job, event: NewEvent) -> Job | None:
+    """Notes the owner's wish to cancel a running job."""
+    values = {"cancel_requested_at": db_now(), "revision": Job.revision + 1}
+    return _change(session, job.id, [Job.status == JobStatus.RUNNING], event, values)
+
+
+def _change(
+    session: Session,
+    job_id: str | ScalarSelect[str],
+    guard: Sequence[ColumnElement[bool]],
+    event: NewEvent | None,
+    values: Values,
+) -> Job | None:
+    numbered = {} if event is None else {"last_seq": Job.last_seq + 1}
+    statement = update(Job).where(Job.id == job_id, *guard).values({**values, **numbered}).returning(Job)
+    job = session.scalars(
+        statement, execution_options={"synchronize_session": False, "populate_existing": True}
+    ).one_or_none()
+    if job is not None and event is not None:
+        _write_event(session, job, event)
+    return job
+
+
+def _write_event(session: Session, job: Job, event: NewEvent) -> None:
+    row = JobEvent(job_id=job.id, seq=job.last_seq, id=new_id("evt"), type=event.type, data=event.data(job))
+    session.add(row)
+    session.flush()
+
+
+def _close_attempt(session: Session, job: Job, outcome: str) -> None:
+    session.execute(
+        update(JobAttempt)
+        .where(JobAttempt.job_id == job.id, JobAttempt.attempt == job.attempt)
+        .values(ended_at=db_now(), outcome=outcome, message=job.reason_message)
+    )
+
+
+def claim(
+    session: Session, queue: str, devices: int, worker_name: str, lease_seconds: float, event: NewEvent
+) -> Job | None:
+    """Moves the best waiting row to `running` under a new token and opens its attempt."""
+    values = {
+        "phase": "preparing",
+        "token": Job.token + 1,
+        "attempt": Job.attempt + 1,
+        "lease_until": later(db_now(), lease_seconds),
+        "heartbeat_at": db_now(),
+        "claimed_at": db_now(),
+        "started_at": func.coalesce(Job.started_at, db_now()),
+        "worker_name": worker_name,
+        "not_before": None,
+        "progress": None,
+        "reason_code": None,
+        "reason_message": None,
+    }
+    best = _best_waiting(queue, devices).scalar_subquery()
+    job = transition(session, best, JobStatus.RUNNING, event, values=values)
+    if job is None:
+        return None
+    session.add(JobAttempt(job_id=job.id, attempt=job.attempt, token=job.token, worker_name=worker_name))
+    _note_served(session, job.tenant_id)
+    return job
+
+
+def _best_waiting(queue: str, devices: int) -> Select[str]:
+    """Fair share first (fewest running devices, then longest unserved), then priority, then age."""
+    candidate = aliased(Job)
+    running = devices_running_by_tenant()
+    return (
+        select(candidate.id)
+        .join(Tenant, Tenant.id == candidate.tenant_id)
+        .outerjoin(running, running.c.tenant_id == candidate.tenant_id)
+        .where(candidate.queue == queue, candidate.devices <= devices, *claimable(candidate))
+        .order_by(
+            func.coalesce(running.c.devices, 0),
+            Tenant.last_served,
+            candidate.priority.desc(),
+            candidate.queued_at,
+            candidate.id,
+        )
+        .limit(1)
+        .with_for_update(skip_locked=True, key_share=True, of=candidate)
+    )
+
+
+def devices_running_by_tenant() -> Any:
+    """A subquery (tenant_id, devices)."""
+    row = aliased(Job)
+    return (
+        select(row.tenant_id, func.sum(row.devices).label("devices"))
+        .where(row.status == JobStatus.RUNNING)
+        .group_by(row.tenant_id)
+        .subquery()
+    )
+
+
+def claimable(row: Any) -> tuple[ColumnElement[bool], ...]:
+    """What a queued row (Job or an alias) must fulfil to be claimed now."""
+    return (
+        row.status == JobStatus.QUEUED,
+        row.cancel_requested_at.is_(None),
+        row.pause_requested_at.is_(None),
+        row.not_before.is_(None) | (row.not_before <= db_now()),
+    )
+
+
+def _note_served(session: Session, tenant_id: str) -> None:
+    newest = select(func.max(aliased(Tenant).last_served)).scalar_subquery()
+    session.execute(update(Tenant).where(Tenant.id == tenant_id).values(last_served=newest + 1))
+
+
+def claimable_by_queue(session: Session) -> dict[str, int]:
+    """How many rows could be claimed now, by queue."""
+    rows = session.execute(select(Job.queue, func.count()).where(*claimable(Job)).group_by(Job.queue))
+    return dict(rows.all())
+
+
+def newest_checkpoint(session: Session, job_id: str, name: str) -> Artifact | None:
+    """Of the last attempt that stored one under this name."""
+    return session.scalars(
+        select(Artifact)
+        .where(Artifact.job_id == job_id, Artifact.name == name)
+        .order_by(Artifact.attempt.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def publish_artifact(session: Session, job: Job, row: Artifact) -> str | None:
+    """Adds or replaces the attempt's artifact of this name; the key of the bytes it pointed to before.
+
+    On a replacement `row.id` becomes the id that was there.
+    """
+    known = session.scalars(
+        select(Artifact).where(
+            Artifact.job_id == job.id, Artifact.attempt == job.attempt, Artifact.name == row.name
+        )
+    ).one_or_none()
+    if known is None:
+        session.add(row)
+        session.flush()
+        return None
+    replaced_key = known.storage_key
+    session.execute(
+        update(Artifact)
+        .where(Artifact.id == known.id)
+        .values(
+            storage_key=row.storage_key,
+            media_type=row.media_type,
+            size_bytes=row.size_bytes,
+            sha256=row.sha256,
+            step=row.step,
+            created_at=db_now(),
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    row.id = known.id
+    return replaced_key if replaced_key != row.storage_key else None
+
+
+def complete_artifacts(session: Session, job: Job) -> None:
+    """Marks what the attempt stored as final."""
+    session.execute(
+        update(Artifact)
+        .where(Artifact.job_id == job.id, Artifact.attempt == job.attempt)
+        .values(complete=True),
+        execution_options={"synchronize_session": False},
+    )

@@ -1,0 +1,229 @@
+"""Jobs as the API takes and shows them. pydantic only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from core.jobs.lifecycle import Fault, JobStatus
+from trainer.events import Adjustment
+from trainer.spec import TrainingSpec
+
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=PRINTABLE)]
+DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)]
+
+
+class JobLimits(BaseModel):
+    """When the service gives up on a job by itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    max_runtime_seconds: int | None = Field(None, ge=1, description="Running time over all attempts.")
+    max_pending_seconds: int | None = Field(None, ge=1, description="Each stay in the queue.")
+    max_attempts: int = Field(3, ge=1, le=20, description="Lost or crashed runs before the job fails.")
+
+
+class JobCreate(BaseModel):
+    """What to train, on which dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset_id: str = Field(min_length=1, max_length=40, examples=["ds_019299aabbcc7ddd8eeeffff00001111"])
+    name: DisplayName | None = None
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
+    priority: int = Field(0, ge=-100, le=100, strict=True, description="Higher first.")
+    training: TrainingSpec = Field(default_factory=TrainingSpec)
+    limits: JobLimits = Field(default_factory=JobLimits)
+
+
+class JobWarning(BaseModel):
+    """Something the customer should know; the job runs all the same."""
+
+    code: str
+    message: str
+
+
+class StatusReason(BaseModel):
+    code: str
+    message: str
+
+
+class Progress(BaseModel):
+    """A step is an optimizer step."""
+
+    fraction: float = Field(ge=0.0, le=1.0)
+    epoch: int
+    epochs: int
+    step: int
+    total_steps: int
+    windows_per_second: float | None
+    eta_at: datetime | None
+    updated_at: datetime
+
+
+class QueuePlace(BaseModel):
+    """Where a queued job stands."""
+
+    position: int = Field(ge=1, description="1 is claimed next.")
+    reason: str = Field(description="Why it waits, in a sentence.")
+
+
+class Checkpoint(BaseModel):
+    """A stored checkpoint, and the validation loss that made it."""
+
+    name: str
+    step: int
+    epoch: int
+    val_loss: float | None
+    attempt: int
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+
+
+class Usage(BaseModel):
+    running_seconds: float = Field(description="Over all attempts, the present one included.")
+
+
+class TrainingPlan(BaseModel):
+    """What the trainer counted once it had read the data."""
+
+    windows: dict[str, int]
+    total_steps: int
+    parameters: int
+
+
+class ResolvedTraining(BaseModel):
+    """The answer to `validate_only`: what would be trained."""
+
+    resolved_spec: TrainingSpec
+    adjustments: list[Adjustment]
+    warnings: list[JobWarning]
+
+
+class JobRead(BaseModel):
+    """One training job."""
+
+    id: str
+    name: str | None
+    labels: dict[str, str]
+    priority: int
+    dataset_id: str
+    status: JobStatus
+    is_terminal: bool
+    phase: str | None
+    status_reason: StatusReason | None
+    stop_reason: str | None
+    fault: Fault | None
+    attempt: int
+    failures: int
+    preemptions: int
+    revision: int
+    cancel_requested_at: datetime | None
+    pause_requested_at: datetime | None
+    heartbeat_at: datetime | None
+    stalled: bool = Field(description="Running, but the worker has missed several heartbeats.")
+    progress: Progress | None
+    queue: QueuePlace | None = Field(description="Only while queued.")
+    spec: TrainingSpec
+    resolved_spec: dict[str, Any] | None
+    plan: TrainingPlan | None
+    adjustments: list[Adjustment]
+    warnings: list[JobWarning]
+    limits: JobLimits
+    seed: int
+    best_checkpoint: Checkpoint | None
+    summary: dict[str, Any] | None
+    usage: Usage
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: dict[str, str]
+
+
+class AttemptRead(BaseModel):
+    """One run of a job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    attempt: int
+    worker_name: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None = Field(description="succeeded, failed, cancelled, or why the job was queued again.")
+    message: str | None
+
+
+class EventRead(BaseModel):
+    """One entry of a job's log of events; under 4 KB."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    seq: int
+    type: str
+    created_at: datetime
+    job_id: str
+    data: dict[str, Any]
+
+
+class MetricPoint(BaseModel):
+    """One number at one optimizer step, of the latest attempt that reached it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    step: int
+    epoch: int
+    value: float | None = Field(description="Null stands for a value that was not finite.")
+    attempt: int
+    created_at: datetime
+
+
+class MetricSeries(BaseModel):
+    name: str
+    points: list[MetricPoint]
+
+
+class MetricReport(BaseModel):
+    """Numbers a worker hands in, all at one step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    epoch: int
+    values: dict[str, float | None]
+
+
+class LogChunkRead(BaseModel):
+    """A piece of the trainer's stderr."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    attempt: int
+    seq: int
+    created_at: datetime
+    text: str
+
+
+class ArtifactRead(BaseModel):
+    """A stored file."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    attempt: int
+    step: int | None
+    complete: bool = Field(description="False until the job has succeeded.")
+    created_at: datetime
+    links: dict[str, str] = Field(default_factory=dict)
+
+
+JobSort = Literal["created_at", "-created_at"]

@@ -1,0 +1,367 @@
+"""What can be done with a job: by its owner, by the worker that holds its token, by the scheduler.
+
+Functions take a session and never commit. Those of a worker are guarded by (job_id, token) and raise
+LeaseLost where no running row matches: then somebody else owns the job, and the worker stops its child
+and writes nothing more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.database import db_now, later, read_clock
+from core.datasets.lifecycle import DatasetStatus
+from core.errors import (
+    DatasetNotReady,
+    FieldProblem,
+    InvalidSpec,
+    InvalidTransition,
+    LeaseLost,
+    NotFound,
+)
+from core.ids import new_id
+from core.jobs import endings, recording, repository
+from core.jobs.claim import ClaimedDataset, ClaimedJob, RegisteredArtifact, StoredCheckpoint, Wishes
+from core.jobs.events import NewEvent
+from core.jobs.lifecycle import (
+    ALLOWED_VERBS,
+    FAULTS,
+    FailureReason,
+    JobStatus,
+    RequeueReason,
+)
+from core.jobs.resolution import resolve
+from core.jobs.schemas import Checkpoint, JobCreate, MetricReport, Progress, ResolvedTraining
+from core.tables import Artifact, Dataset, Job
+from core.workers import service as workers
+from trainer.dataset.schema import DatasetMapping, DatasetProblem, DatasetSchema
+from trainer.events import Adjustment, ProgressReported, Resolved, StopReason
+from trainer.spec import TrainingSpec
+
+BEST_CHECKPOINT = "model.ckpt"
+LAST_CHECKPOINT = "last.ckpt"
+MAX_WARNINGS = 100
+LOST_MESSAGE = "The worker stopped renewing its lease."
+
+
+def validate(session: Session, tenant_id: str, body: JobCreate) -> ResolvedTraining:
+    """What `submit` would train, storing nothing; works on a reader's session. Raises as `submit` does."""
+    return _resolve(repository.find_dataset(session, tenant_id, body.dataset_id), body)
+
+
+def submit(session: Session, tenant_id: str, body: JobCreate) -> Job:
+    """A queued job and its first event. After the commit the caller nudges `job.queue`.
+
+    Raises InvalidSpec (also for a dataset that is not there or was rejected, pointer /dataset_id) and
+    DatasetNotReady while it is being inspected.
+    """
+    resolved = _resolve(repository.lock_dataset(session, tenant_id, body.dataset_id), body)
+    job = Job(
+        id=new_id("job"),
+        tenant_id=tenant_id,
+        dataset_id=body.dataset_id,
+        name=body.name,
+        labels=body.labels,
+        priority=body.priority,
+        spec=body.training.model_dump(mode="json"),
+        resolved_spec=resolved.resolved_spec.model_dump(mode="json"),
+        adjustments=[adjustment.model_dump(mode="json") for adjustment in resolved.adjustments],
+        warnings=[warning.model_dump(mode="json") for warning in resolved.warnings],
+        seed=body.training.random_seed,
+        max_runtime_seconds=body.limits.max_runtime_seconds,
+        max_pending_seconds=body.limits.max_pending_seconds,
+        max_attempts=body.limits.max_attempts,
+        status=JobStatus.QUEUED,
+        queue=_queue_for(session, body.training),
+        devices=body.training.devices,
+    )
+    return repository.add(session, job, NewEvent("job.queued"))
+
+
+def _resolve(dataset: Dataset | None, body: JobCreate) -> ResolvedTraining:
+    if dataset is None:
+        raise _unusable_dataset("unknown_dataset", f"There is no dataset {body.dataset_id}.")
+    if dataset.problem is not None:
+        problem = DatasetProblem.model_validate(dataset.problem)
+        raise _unusable_dataset("rejected_dataset", f"The dataset was rejected: {problem.detail}")
+    if dataset.status is not DatasetStatus.READY:
+        detail = "The dataset is still being inspected; submit again once its status is ready."
+        place = FieldProblem(code="dataset_not_ready", detail=detail, pointer="/dataset_id")
+        raise DatasetNotReady(detail, [place])
+    return resolve(body.training, DatasetSchema.model_validate(dataset.schema))
+
+
+def _unusable_dataset(code: str, detail: str) -> InvalidSpec:
+    return InvalidSpec(detail, [FieldProblem(code=code, detail=detail, pointer="/dataset_id")])
+
+
+def _queue_for(session: Session, spec: TrainingSpec) -> str:
+    if spec.accelerator == "auto":
+        return "gpu" if any(worker.queue == "gpu" for worker in workers.live(session)) else "cpu"
+    return "gpu" if spec.accelerator == "cuda" else "cpu"
+
+
+def cancel(session: Session, tenant_id: str, job_id: str) -> Job:
+    """Cancels at once what does not run; notes the wish on a running job (still `running`: answer 202).
+
+    A cancelled job is returned as it is. Raises NotFound and InvalidTransition.
+    """
+    job = repository.lock(session, tenant_id, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    if "cancel" not in ALLOWED_VERBS[job.status]:
+        raise InvalidTransition(
+            f"A job that has {job.status} cannot be cancelled.", ALLOWED_VERBS[job.status]
+        )
+    if job.status is JobStatus.CANCELLED or (
+        job.status is JobStatus.RUNNING and job.cancel_requested_at is not None
+    ):
+        return job
+    if job.status is JobStatus.RUNNING:
+        return _still_there(repository.note_wish(session, job, NewEvent("job.cancel_requested")))
+    wished = {"cancel_requested_at": db_now()}
+    event = NewEvent("job.cancelled")
+    return _still_there(repository.transition(session, job.id, JobStatus.CANCELLED, event, values=wished))
+
+
+def _still_there(job: Job | None) -> Job:
+    if job is None:
+        raise AssertionError("a locked row changed under our hands")
+    return job
+
+
+def claim(
+    session: Session, queue: str, worker_name: str, lease_seconds: float, devices: int = 1
+) -> ClaimedJob | None:
+    """The best waiting job, now running under a new token; None when nothing can be claimed."""
+    event = NewEvent("job.running", {"worker": worker_name})
+    job = repository.claim(session, queue, devices, worker_name, lease_seconds, event)
+    if job is None:
+        return None
+    dataset = session.get_one(Dataset, job.dataset_id)
+    limit = job.max_runtime_seconds
+    return ClaimedJob(
+        job_id=job.id,
+        tenant_id=job.tenant_id,
+        token=job.token,
+        attempt=job.attempt,
+        spec=TrainingSpec.model_validate(job.spec),
+        resolved_spec=job.resolved_spec,
+        dataset=_claimed_dataset(dataset),
+        seed=job.seed,
+        max_runtime_seconds=limit,
+        remaining_runtime_seconds=None if limit is None else max(0.0, limit - job.running_seconds),
+        checkpoint=_last_checkpoint(session, job),
+    )
+
+
+def _claimed_dataset(dataset: Dataset) -> ClaimedDataset:
+    schema = DatasetSchema.model_validate(dataset.schema)
+    return ClaimedDataset(
+        dataset_id=dataset.id,
+        storage_key=dataset.storage_key,
+        format=schema.format,
+        mapping=DatasetMapping.model_validate(dataset.mapping),
+        schema=schema,
+        sha256=dataset.sha256,
+        size_bytes=dataset.size_bytes,
+    )
+
+
+def _last_checkpoint(session: Session, job: Job) -> StoredCheckpoint | None:
+    row = repository.newest_checkpoint(session, job.id, LAST_CHECKPOINT)
+    return None if row is None else StoredCheckpoint(row.storage_key, row.step, row.sha256, row.attempt)
+
+
+def renew_lease(
+    session: Session, job_id: str, token: int, lease_seconds: float, progress: ProgressReported | None = None
+) -> Wishes:
+    """Keeps the job, notes progress, and brings back the owner's wishes."""
+    values: dict[str, Any] = {"lease_until": later(db_now(), lease_seconds), "heartbeat_at": db_now()}
+    if progress is not None:
+        values["progress"] = _progress(session, progress).model_dump(mode="json")
+    job = _owned(repository.note(session, job_id, token, None, values))
+    return Wishes(cancel=job.cancel_requested_at is not None, pause=job.pause_requested_at is not None)
+
+
+def _progress(session: Session, reported: ProgressReported) -> Progress:
+    now = read_clock(session)
+    eta = reported.eta_seconds
+    return Progress(
+        **reported.model_dump(exclude={"type", "eta_seconds"}),
+        eta_at=None if eta is None or not math.isfinite(eta) else now + timedelta(seconds=eta),
+        updated_at=now,
+    )
+
+
+def _owned(job: Job | None) -> Job:
+    if job is None:
+        raise LeaseLost("The job is not this run's any more.")
+    return job
+
+
+def record_phase(session: Session, job_id: str, token: int, phase: str) -> None:
+    """Notes what the run is doing."""
+    event = NewEvent("job.phase", {"phase": phase})
+    _owned(repository.note(session, job_id, token, event, {"phase": phase}))
+
+
+def record_resolved(session: Session, job_id: str, token: int, resolved: Resolved) -> None:
+    """Stores what is really trained; its adjustments join those of the submission, one per field."""
+    job = _owned(repository.lock_running(session, job_id, token))
+    plan = resolved.model_dump(mode="json", include={"windows", "total_steps", "parameters"})
+    values = {
+        "resolved_spec": resolved.resolved_spec,
+        "adjustments": _merged(job.adjustments, resolved.adjustments),
+        "plan": plan,
+    }
+    event = NewEvent("job.resolved", {**plan, "adjustments": len(values["adjustments"] or ())})
+    _owned(repository.note(session, job_id, token, event, values))
+
+
+def record_adjustment(session: Session, job_id: str, token: int, adjustment: Adjustment) -> None:
+    """Notes a field that runs otherwise than it did so far."""
+    job = _owned(repository.lock_running(session, job_id, token))
+    event = NewEvent("job.adjusted", adjustment.model_dump(mode="json"))
+    values = {"adjustments": _merged(job.adjustments, [adjustment])}
+    _owned(repository.note(session, job_id, token, event, values))
+
+
+def _merged(known: Sequence[Mapping[str, Any]], newer: Sequence[Adjustment]) -> list[dict[str, Any]]:
+    by_field = {entry["field"]: dict(entry) for entry in known}
+    return list((by_field | {entry.field: entry.model_dump(mode="json") for entry in newer}).values())
+
+
+def record_warning(session: Session, job_id: str, token: int, code: str, message: str) -> None:
+    """Notes something the owner should know; the same thing once."""
+    job = _owned(repository.lock_running(session, job_id, token))
+    warning = {"code": code, "message": message}
+    if warning in job.warnings or len(job.warnings) >= MAX_WARNINGS:
+        return
+    event = NewEvent("job.warning", warning)
+    _owned(repository.note(session, job_id, token, event, {"warnings": [*job.warnings, warning]}))
+
+
+def record_metrics(session: Session, job_id: str, token: int, reports: Sequence[MetricReport]) -> None:
+    """Idempotent: the same name and step of an attempt is overwritten."""
+    recording.write_metrics(session, _owned(repository.lock_running(session, job_id, token)), reports)
+
+
+def record_log_chunk(session: Session, job_id: str, token: int, text: str) -> None:
+    """Keeps the first and the newest part of an attempt's log; what falls between is dropped."""
+    recording.write_log_chunk(session, _owned(repository.lock_running(session, job_id, token)), text)
+
+
+def register_artifact(
+    session: Session,
+    job_id: str,
+    token: int,
+    *,
+    name: str,
+    key: str,
+    size_bytes: int,
+    sha256: str,
+    media_type: str,
+) -> RegisteredArtifact:
+    """Publishes a stored file under its name; call it only after the bytes are there."""
+    facts = {"name": name, "size_bytes": size_bytes, "sha256": sha256}
+    job = _owned(repository.note(session, job_id, token, NewEvent("job.artifact", facts)))
+    row = _artifact(job, **facts, storage_key=key, media_type=media_type)
+    return RegisteredArtifact(replaced_key=repository.publish_artifact(session, job, row), artifact_id=row.id)
+
+
+def register_checkpoint(
+    session: Session,
+    job_id: str,
+    token: int,
+    *,
+    name: str,
+    key: str,
+    size_bytes: int,
+    sha256: str,
+    step: int,
+    epoch: int,
+    val_loss: float | None,
+) -> RegisteredArtifact:
+    """`register_artifact` for model.ckpt (the best so far, shown as `best_checkpoint`) or last.ckpt."""
+    facts = {"name": name, "size_bytes": size_bytes, "sha256": sha256, "step": step}
+    loss = val_loss if val_loss is not None and math.isfinite(val_loss) else None
+    event = NewEvent("job.checkpoint", {**facts, "epoch": epoch, "val_loss": loss})
+    job = _owned(repository.note(session, job_id, token, event))
+    if name == BEST_CHECKPOINT:
+        best = Checkpoint(
+            **facts, epoch=epoch, val_loss=loss, attempt=job.attempt, created_at=read_clock(session)
+        )
+        values = {"best_checkpoint": best.model_dump(mode="json")}
+        _owned(repository.note(session, job_id, token, None, values))
+    row = _artifact(job, **facts, storage_key=key, media_type="application/octet-stream")
+    return RegisteredArtifact(replaced_key=repository.publish_artifact(session, job, row), artifact_id=row.id)
+
+
+def _artifact(job: Job, **facts: Any) -> Artifact:
+    return Artifact(id=new_id("art"), job_id=job.id, attempt=job.attempt, complete=False, **facts)
+
+
+def finish(
+    session: Session, job_id: str, token: int, stop_reason: StopReason, summary: dict[str, Any]
+) -> None:
+    """succeeded, and the attempt's artifacts complete; a wish that came too late changes nothing.
+
+    ValueError for "cancelled": a run that stopped for a wish ends in `cancelled`.
+    """
+    if stop_reason == "cancelled":
+        raise ValueError("a cancelled run does not finish")
+    job = _owned(repository.lock_running(session, job_id, token))
+    endings.succeed(session, job, stop_reason, summary)
+
+
+def fail(session: Session, job_id: str, token: int, code: FailureReason, message: str) -> JobStatus:
+    """Failed for good, or cancelled where that was wished. For what is worth another try call `requeue`."""
+    return endings.fail(session, _owned(repository.lock_running(session, job_id, token)), code, message)
+
+
+def cancelled(session: Session, job_id: str, token: int) -> None:
+    """The run was stopped, or killed, because its owner wished it."""
+    endings.cancel(session, _owned(repository.lock_running(session, job_id, token)))
+
+
+def requeue(session: Session, job_id: str, token: int, reason: RequeueReason, message: str = "") -> JobStatus:
+    """Ends a run that neither finished nor failed; the status it led to.
+
+    cancelled with a cancel wish; failed when the attempts are used up; at the end of the running time
+    succeeded with `time_limit` if there is a checkpoint, else failed `timed_out`; otherwise queued, after a
+    crash with a back-off.
+    """
+    job = _owned(repository.lock_running(session, job_id, token))
+    return endings.try_again(session, job, reason, message)
+
+
+def requeue_lost(session: Session, limit: int = 100) -> list[tuple[str, JobStatus]]:
+    """Requeues jobs whose lease has run out, as `requeue` with worker_lost does."""
+    return [
+        (job.id, endings.try_again(session, job, RequeueReason.WORKER_LOST, LOST_MESSAGE))
+        for job in repository.lock_expired(session, limit)
+    ]
+
+
+def fail_overdue(session: Session, limit: int = 100) -> list[str]:
+    """Fails jobs that have waited longer than max_pending_seconds."""
+    code = FailureReason.PENDING_TIMEOUT
+    failed = []
+    for job in repository.lock_overdue(session, limit):
+        message = f"No worker took the job within max_pending_seconds ({job.max_pending_seconds})."
+        values = {"reason_code": code.value, "reason_message": message, "fault": FAULTS[code]}
+        event = NewEvent("job.failed", {"code": code.value, "message": message, "fault": FAULTS[code]})
+        _still_there(repository.transition(session, job.id, JobStatus.FAILED, event, values=values))
+        failed.append(job.id)
+    return failed
+
+
+def claimable_queues(session: Session) -> dict[str, int]:
+    """Rows that could be claimed now, by queue."""
+    return repository.claimable_by_queue(session)

@@ -1,0 +1,123 @@
+"""The Celery app and the one message it carries: work may be waiting on this queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from celery import Celery
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+TASK_NAME = "foretrain.work"
+QUEUES = ("cpu", "gpu")
+BROKER_SECONDS = 1.0
+_REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+_log = structlog.get_logger(__name__)
+
+
+def celery_queue(queue: str) -> str:
+    """The broker's name of one of our queues, for `celery worker -Q`."""
+    return f"foretrain.{queue}"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The app, configured; tasks are registered by the worker alone.
+
+    The job's row is the truth and its lease the guarantee, so Celery's own are off: messages are acknowledged
+    early, never retried, and leave no result.
+    """
+    celery = Celery("foretrain", broker=settings.broker_url)
+    celery.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_publish_retry=False,
+        task_default_queue=celery_queue(QUEUES[0]),
+        worker_prefetch_multiplier=1,
+        # Without it a nudge waits behind a busy worker while another is idle. Redis alone knows it.
+        worker_disable_prefetch=_is_redis(settings.broker_url),
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        # solo neither acknowledges early nor answers while busy; prefork cannot fork after CUDA.
+        worker_pool="threads",
+        worker_concurrency=1,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=_transport_options(settings.broker_url, timeout_seconds=10.0),
+    )
+    return celery
+
+
+def _is_redis(broker_url: str) -> bool:
+    return broker_url.partition("://")[0] in _REDIS_SCHEMES
+
+
+def _transport_options(broker_url: str, timeout_seconds: float) -> dict[str, Any]:
+    if not _is_redis(broker_url):
+        return {}
+    return {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": min(timeout_seconds, 3.0),
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+
+
+def nudge(celery: Celery, queue: str, messages: int = 1) -> bool:
+    """Tells idle workers of a queue that rows may be waiting; at most `messages` lie in the broker after it.
+
+    False, and a log line, when the broker does not take it within a second: the scheduler nudges again.
+    Never raises.
+    """
+    problem = _try_for_a_second(lambda: _send(celery, queue, messages))
+    if problem is not None:
+        _log.warning("nudge_failed", queue=queue, problem=str(problem))
+    return problem is None
+
+
+def ping(celery: Celery) -> bool:
+    """Whether the broker answers within a second."""
+    return _try_for_a_second(lambda: _waiting(celery, QUEUES[0])) is None
+
+
+def _try_for_a_second(act: Callable[[], object]) -> Exception | None:
+    outcome: SimpleQueue[Exception | None] = SimpleQueue()
+    # A thread, for a name that does not resolve blocks longer than any socket option allows.
+    threading.Thread(target=_report, args=(act, outcome), daemon=True).start()
+    try:
+        return outcome.get(timeout=BROKER_SECONDS)
+    except Empty:
+        return TimeoutError(f"no answer within {BROKER_SECONDS} s")
+
+
+def _report(act: Callable[[], object], outcome: SimpleQueue[Exception | None]) -> None:
+    try:
+        act()
+    except Exception as problem:  # noqa: BLE001  # whatever a broker can do wrong, the caller must live
+        outcome.put(problem)
+    else:
+        outcome.put(None)
+
+
+def _send(celery: Celery, queue: str, messages: int) -> None:
+    name = celery_queue(queue)
+    with _connection(celery) as connection:
+        waiting = connection.default_channel.queue_declare(name).message_count
+        for _ in range(messages - waiting):
+            celery.send_task(TASK_NAME, args=[queue], queue=name, connection=connection, retry=False)
+
+
+def _waiting(celery: Celery, queue: str) -> int:
+    with _connection(celery) as connection:
+        return int(connection.default_channel.queue_declare(celery_queue(queue)).message_count)
+
+
+def _connection(celery: Celery) -> Any:
+    options = _transport_options(celery.conf.broker_url, BROKER_SECONDS / 2) | {"max_retries": 0}
+    return celery.connection_for_write(connect_timeout=BROKER_SECONDS, transport_options=options)

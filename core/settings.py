@@ -1,0 +1,78 @@
+"""All that can be set, from FORETRAIN_* variables or secret files. Built at the edges, then passed on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIBIBYTE = 1024**3
+
+
+class Settings(BaseSettings):
+    """With nothing set, one machine: SQLite, a socket broker and a folder, all under `data_dir`."""
+
+    model_config = SettingsConfigDict(env_prefix="FORETRAIN_", extra="ignore", frozen=True)
+
+    data_dir: Path = Path("~/.local/share/foretrain")
+    database_url: str = Field("", repr=False, description="Default: SQLite in data_dir.")
+    broker_url: str = Field("", repr=False, description="Default: a Unix socket in data_dir.")
+    storage_url: str = Field(
+        "", description="file:///folder or s3://bucket/prefix?endpoint=…&region=…&allow_http=true"
+    )
+    storage_public_url: str | None = Field(
+        None, description="The storage's address as customers reach it; presigned URLs are signed for it."
+    )
+    storage_access_key_id: SecretStr | None = None
+    storage_secret_access_key: SecretStr | None = None
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    cors_origins: list[str] = Field(default_factory=list)
+    max_upload_bytes: int = Field(2 * GIBIBYTE, ge=1)
+    upload_expiry_seconds: float = Field(
+        24 * 3600, gt=0, description="Uploads not finished by then are removed."
+    )
+    body_idle_seconds: float = Field(20, gt=0, description="A body that brings nothing for so long is cut.")
+    max_streams: int = Field(128, ge=1, description="Uploads, downloads and waiting answers at once.")
+    idempotency_hours: float = Field(48, ge=24)
+
+    heartbeat_seconds: float = Field(5, gt=0)
+    lease_seconds: float = Field(30, gt=0)
+    sweep_seconds: float = Field(4, gt=0)
+    stop_grace_seconds: float = Field(30, gt=0)
+    trainer_threads: int | None = Field(None, ge=1, description="Default: the cores.")
+
+    inspection_wait_seconds: float = Field(30, gt=0, description="How long an upload's answer waits for it.")
+    inspection_timeout_seconds: float = Field(600, gt=0, description="Wall clock of the inspecting child.")
+    inspection_memory_bytes: int = Field(
+        8 * GIBIBYTE, ge=GIBIBYTE // 8, description="Address space of the child."
+    )
+
+    log_format: Literal["json", "console"] = "console"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place_defaults_in_the_data_dir(cls, values: dict[str, object]) -> dict[str, object]:
+        folder = (
+            Path(str(values.get("data_dir") or cls.model_fields["data_dir"].default)).expanduser().absolute()
+        )
+        values["data_dir"] = folder
+        values["database_url"] = values.get("database_url") or f"sqlite:///{folder / 'foretrain.db'}"
+        values["broker_url"] = values.get("broker_url") or f"redis+socket://{folder / 'run' / 'broker.sock'}"
+        values["storage_url"] = values.get("storage_url") or (folder / "objects").as_uri()
+        return values
+
+    @model_validator(mode="after")
+    def _a_lease_outlives_missed_heartbeats(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError("lease_seconds must be at least twice heartbeat_seconds")
+        return self
+
+
+def load_settings() -> Settings:
+    """From the environment, and from files in FORETRAIN_SECRETS_DIR that are named like the variables."""
+    return Settings(_secrets_dir=os.environ.get("FORETRAIN_SECRETS_DIR"))

@@ -1,0 +1,179 @@
+"""The command line. A command imports what it needs when it runs: `--help` needs neither server nor torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from foretrain.refusals import spoken_refusals
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Training as a service for the Temporal Fusion Transformer on server metrics.",
+)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys, made where the database is at hand.")
+storage_app = typer.Typer(no_args_is_help=True, help="The object storage.")
+app.add_typer(keys_app, name="keys")
+app.add_typer(storage_app, name="storage")
+
+DEFAULT_DATA_DIR = Path("~/.local/share/foretrain")
+
+Devices = Annotated[
+    str | None, typer.Option(help="GPUs the worker owns, such as 0 or 0,1. Default: the first one, if any.")
+]
+EndWithStdin = Annotated[
+    bool, typer.Option("--end-with-stdin", help="End as soon as standard input does.", hidden=True)
+]
+
+
+@app.command()
+def up(
+    data_dir: Annotated[
+        Path, typer.Option(help="Where everything is kept.", envvar="FORETRAIN_DATA_DIR")
+    ] = DEFAULT_DATA_DIR,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
+    devices: Devices = None,
+    end_with_stdin: EndWithStdin = False,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C: API, scheduler, broker and worker."""
+    with spoken_refusals():
+        from foretrain.up import run_up
+
+        code = run_up(data_dir, host=host, port=port, devices=devices, end_with_stdin=end_with_stdin)
+        raise typer.Exit(code)
+
+
+@app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; else FORETRAIN_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Else FORETRAIN_PORT.")] = None,
+) -> None:
+    """Serve HTTP, configured by FORETRAIN_* variables."""
+    with spoken_refusals():
+        from foretrain.http_server import run_api
+
+        raise typer.Exit(run_api(host, port))
+
+
+@app.command()
+def scheduler() -> None:
+    """Run the scheduler, configured by FORETRAIN_* variables. Several at once do no harm."""
+    with spoken_refusals():
+        from foretrain.services import run_scheduler
+
+        raise typer.Exit(run_scheduler())
+
+
+@app.command()
+def worker(
+    devices: Devices = None,
+    name: Annotated[str | None, typer.Option(help="Default: host name and process id.")] = None,
+    end_with_stdin: EndWithStdin = False,
+) -> None:
+    """Run training jobs, one at a time, configured by FORETRAIN_* variables."""
+    with spoken_refusals():
+        from foretrain.services import run_worker
+
+        raise typer.Exit(run_worker(devices=devices, name=name, end_with_stdin=end_with_stdin))
+
+
+@app.command()
+def healthcheck(
+    role: Annotated[Literal["api", "scheduler", "worker"], typer.Argument(help="Which process.")],
+    port: Annotated[int, typer.Option(help="Of the API.")] = 8000,
+) -> None:
+    """Exit with 0 if that process lives here, else with 1."""
+    with spoken_refusals():
+        from foretrain.health import check_health
+
+        raise typer.Exit(check_health(role, port))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the schema of this release."""
+    with spoken_refusals():
+        from foretrain.errands import migrate_database
+
+        raise typer.Exit(migrate_database())
+
+
+@keys_app.command("create")
+def create_key(
+    tenant: Annotated[str, typer.Option(help="The tenant; made if it is new.")],
+    scopes: Annotated[
+        str,
+        typer.Option(
+            help="Separated by commas: jobs:read, jobs:write, datasets:read, datasets:write, admin."
+        ),
+    ] = "jobs:read,jobs:write,datasets:read,datasets:write",
+    expires_in_days: Annotated[int | None, typer.Option(min=1, help="Default: never.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Of `foretrain up`.", envvar="FORETRAIN_DATA_DIR")
+    ] = None,
+) -> None:
+    """Make an API key and print it; nobody can read it again."""
+    with spoken_refusals():
+        from foretrain.errands import create_api_key
+
+        raise typer.Exit(create_api_key(tenant, scopes.split(","), expires_in_days, data_dir))
+
+
+@storage_app.command("create-bucket")
+def create_bucket() -> None:
+    """Make the bucket of FORETRAIN_STORAGE_URL, unless it is there."""
+    with spoken_refusals():
+        from foretrain.errands import create_storage_bucket
+
+        raise typer.Exit(create_storage_bucket())
+
+
+@app.command("sample-data")
+def sample_data(
+    file: Annotated[Path, typer.Argument(help="To write: .csv, .csv.gz, .parquet or .ndjson.")],
+    trace: Annotated[
+        Literal["alibaba2018", "google2019", "azurev2"], typer.Option(help="The data centre it was taken in.")
+    ] = "alibaba2018",
+    seconds: Annotated[int, typer.Option(help="Between two rows.")] = 300,
+    fleet: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="So many synthetic one-day series instead of the real one."),
+    ] = None,
+) -> None:
+    """Write real server metrics, or a synthetic fleet, to try the trainer on."""
+    with spoken_refusals():
+        from foretrain.samples import write
+
+        raise typer.Exit(write(file, trace, seconds, fleet))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def train(context: typer.Context) -> None:
+    """Train on a file without a server."""
+    from foretrain.train import build_command
+
+    # Its options are the fields of TrainingSpec, read only now.
+    build_command()(context.args, prog_name="foretrain train")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo's files go; emptied at its start.")] = Path(
+        "demo-run"
+    ),
+) -> None:
+    """Show the whole path on real data: upload, training, download, forecast with the stock library."""
+    with spoken_refusals():
+        from foretrain.demo import run_demo
+
+        raise typer.Exit(run_demo(folder))

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import valkey
+from sqlalchemy import func, select, update
+
+from core.database import Database, db_now, later
+from core.datasets import service as datasets
+from core.datasets.lifecycle import DatasetStatus
+from core.jobs.lifecycle import JobStatus
+from core.queue import celery_queue, make_celery
+from core.scheduler import Scheduler
+from core.storage import ObjectStorage
+from core.tables import Dataset, IdempotencyKey, Job, Upload
+from tests.conftest import make_settings
+from tests.core.datasets.test_inspection import CSV
+from tests.factories import expire_lease, make_dataset, make_job, make_tenant
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Any]:
+    client: Any = valkey.Valkey(unix_socket_path=broker_url.removeprefix("redis+socket://"))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def scheduler(
+    database: Database, folder_storage: ObjectStorage, tmp_path: Path, broker_url: str
+) -> Scheduler:
+    settings = make_settings(tmp_path, broker_url=broker_url, sweep_seconds=0.05)
+    return Scheduler(database, make_celery(settings), folder_storage, settings)
+
+
+def test_a_lost_job_is_queued_and_its_queue_nudged_in_one_sweep(
+    database: Database, scheduler: Scheduler, broker: Any
+) -> None:
+    with database.sessions.begin() as session:
+        job = make_job(session, JobStatus.RUNNING)
+        expire_lease(session, job.id)
+
+    scheduler.run_once()
+
+    with database.readers.begin() as session:
+        assert session.get_one(Job, job.id).status is JobStatus.QUEUED
+    assert broker.llen(celery_queue("cpu")) == 1
+
+
+def test_as_many_workers_are_woken_as_rows_wait(
+    database: Database, scheduler: Scheduler, broker: Any
+) -> None:
+    with database.sessions.begin() as session:
+        data = make_dataset(session)
+        for _ in range(3):
+            make_job(session, dataset=data)
+
+    scheduler.run_once()
+    scheduler.run_once()
+
+    assert broker.llen(celery_queue("cpu")) == 3
+
+
+def test_nobody_is_woken_for_nothing(scheduler: Scheduler, broker: Any) -> None:
+    scheduler.run_once()
+
+    assert broker.keys("*") == []
+
+
+def test_a_job_that_waited_too_long_fails(database: Database, scheduler: Scheduler) -> None:
+    with database.sessions.begin() as session:
+        job = make_job(session, limits={"max_pending_seconds": 60})
+        session.execute(update(Job).values(queued_at=later(db_now(), -61)))
+
+    scheduler.run_once()
+
+    with database.readers.begin() as session:
+        assert session.get_one(Job, job.id).reason_code == "pending_timeout"
+
+
+def test_an_inspection_that_broke_off_is_taken_up(
+    database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
+) -> None:
+    with database.sessions.begin() as session:
+        data = make_dataset(session, status=DatasetStatus.INSPECTING)
+        session.execute(update(Dataset).values(inspection_lease_until=later(db_now(), -1)))
+    folder_storage.put_bytes(data.storage_key, CSV.encode())
+
+    scheduler.run_once()
+    scheduler.join()
+
+    with database.readers.begin() as session:
+        assert session.get_one(Dataset, data.id).status is DatasetStatus.READY
+
+
+def test_an_upload_that_never_finished_is_removed(
+    database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
+) -> None:
+    with database.sessions.begin() as session:
+        tenant_id = make_tenant(session).id
+        stale = datasets.begin_upload(session, tenant_id, "csv", expires_seconds=-1)
+        datasets.begin_upload(session, tenant_id, "csv", expires_seconds=60)
+    folder_storage.put_bytes(stale.storage_key, b"half")
+
+    scheduler.run_once()
+
+    assert list(folder_storage.list("")) == []
+    with database.readers.begin() as session:
+        assert session.scalar(select(func.count()).select_from(Upload)) == 1
+
+
+def test_the_bytes_of_a_deleted_dataset_go(
+    database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
+) -> None:
+    with database.sessions.begin() as session:
+        data = make_dataset(session)
+        datasets.delete(session, data.tenant_id, data.id)
+    folder_storage.put_bytes(data.storage_key, b"data")
+
+    scheduler.run_once()
+
+    assert list(folder_storage.list("")) == []
+    with database.readers.begin() as session:
+        assert session.get_one(Dataset, data.id).purged_at is not None
+
+
+def test_old_idempotency_keys_go(database: Database, scheduler: Scheduler) -> None:
+    with database.sessions.begin() as session:
+        tenant_id = make_tenant(session).id
+        session.add(
+            IdempotencyKey(tenant_id=tenant_id, key="old", fingerprint="x", expires_at=later(db_now(), -1))
+        )
+
+    scheduler.run_once()
+
+    with database.readers.begin() as session:
+        assert session.scalar(select(func.count()).select_from(IdempotencyKey)) == 0
+
+
+def test_without_a_broker_everything_else_goes_on(
+    sqlite: Database, folder_storage: ObjectStorage, tmp_path: Path
+) -> None:
+    settings = make_settings(tmp_path, broker_url=f"redis+socket://{tmp_path}/none.sock")
+    with sqlite.sessions.begin() as session:
+        job = make_job(session, JobStatus.RUNNING)
+        expire_lease(session, job.id)
+
+    Scheduler(sqlite, make_celery(settings), folder_storage, settings).run_once()
+
+    with sqlite.readers.begin() as session:
+        assert session.get_one(Job, job.id).status is JobStatus.QUEUED
+
+
+def test_a_sweep_survives_a_database_that_is_gone(
+    folder_storage: ObjectStorage, tmp_path: Path, postgres: Database
+) -> None:
+    settings = make_settings(tmp_path, broker_url=f"redis+socket://{tmp_path}/none.sock")
+    gone = Database(engine=postgres.engine, sessions=_Broken(), readers=_Broken())  # type: ignore[arg-type]
+
+    Scheduler(gone, make_celery(settings), folder_storage, settings).run_once()
+
+
+class _Broken:
+    def begin(self) -> object:
+        raise ConnectionError
+
+
+def test_two_schedulers_requeue_a_lost_job_once(
+    database: Database, scheduler: Scheduler, folder_storage: ObjectStorage, tmp_path: Path, broker_url: str
+) -> None:
+    settings = make_settings(tmp_path, broker_url=broker_url)
+    other = Scheduler(database, make_celery(settings), folder_storage, settings)
+    with database.sessions.begin() as session:
+        jobs = [make_job(session, JobStatus.RUNNING) for _ in range(5)]
+        for job in jobs:
+            expire_lease(session, job.id)
+
+    threads = [threading.Thread(target=one.run_once) for one in (scheduler, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    with database.readers.begin() as session:
+        rows = [session.get_one(Job, job.id) for job in jobs]
+    assert {(row.status, row.failures) for row in rows} == {(JobStatus.QUEUED, 1)}
+
+
+def test_the_scheduler_sweeps_until_it_is_told_to_stop(database: Database, scheduler: Scheduler) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=scheduler.run, args=(stop,))
+    thread.start()
+
+    with database.sessions.begin() as session:
+        job = make_job(session, JobStatus.RUNNING)
+        expire_lease(session, job.id)
+    status = JobStatus.RUNNING
+    while status is JobStatus.RUNNING:
+        thread.join(timeout=0.01)
+        with database.readers.begin() as session:
+            status = session.get_one(Job, job.id).status
+    stop.set()
+    thread.join(timeout=10)
+
+    assert not thread.is_alive()
+    assert status is JobStatus.QUEUED

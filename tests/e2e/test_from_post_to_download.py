@@ -1,0 +1,83 @@
+"""The main path with nothing replaced: real HTTP, real queue, real training, per database and storage."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from core.jobs.schemas import JobCreate, JobRead
+from foretrain.client import Client
+from tests.conftest import S3_KEY_ID, S3_SECRET
+from tests.launching import Launcher
+from trainer.spec import TrainingSpec
+
+pytestmark = pytest.mark.slow
+
+TRAINING = TrainingSpec(
+    target_metrics=["cpu_percent", "memory_percent"],
+    encoder_length=12,
+    horizon=4,
+    hidden_size=8,
+    hidden_continuous_size=4,
+    attention_head_size=2,
+    epochs=2,
+    batch_size=8,
+    accumulate_grad_batches=4,
+    max_train_windows=64,
+    log_every_n_steps=1,
+)
+ARTIFACTS = {
+    *("model.ckpt", "last.ckpt", "model.safetensors", "model.json", "example.parquet", "stock_example.py"),
+    *("result.json", "metrics.csv", "report.html", "tensorboard.zip"),
+}
+
+
+@pytest.fixture(params=["sqlite and folder", "postgres and s3"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
+    """A client of a whole running service."""
+    environment: dict[str, str] = {}
+    if request.param == "postgres and s3":
+        environment = {
+            "FORETRAIN_DATABASE_URL": request.getfixturevalue("postgres_url"),
+            "FORETRAIN_STORAGE_URL": request.getfixturevalue("s3_url"),
+            "FORETRAIN_STORAGE_ACCESS_KEY_ID": S3_KEY_ID,
+            "FORETRAIN_STORAGE_SECRET_ACCESS_KEY": S3_SECRET,
+        }
+    with ExitStack() as stack:
+        service = Launcher(stack, environment).start(tmp_path / "data")
+        yield stack.enter_context(Client(service.url, service.key))
+
+
+def test_a_posted_job_becomes_a_checkpoint_that_the_stock_library_forecasts_the_same_with(
+    client: Client, tiny_csv: Path, tmp_path: Path
+) -> None:
+    dataset = client.await_dataset(client.upload_dataset(tiny_csv, "csv", name="tiny").id)
+    job = client.submit(JobCreate(dataset_id=dataset.id, training=TRAINING))
+    seen: list[JobRead] = []
+    job = client.await_job(job.id, on_poll=seen.append, poll_seconds=0.2)
+
+    assert job.status == "succeeded", job.status_reason
+    assert [polled.progress.fraction for polled in seen if polled.progress] == sorted(
+        polled.progress.fraction for polled in seen if polled.progress
+    )
+    losses = {series.name: series.points for series in client.read_metrics(job.id)}
+    assert job.plan is not None
+    assert [point.step for point in losses["train_loss"]] == list(range(1, job.plan.total_steps + 1))
+    assert losses["val_loss"]
+
+    assert {artifact.name for artifact in client.list_artifacts(job.id) if artifact.complete} == ARTIFACTS
+    for name in ARTIFACTS:
+        client.download(job.id, name, tmp_path / name)
+    result = client.get_result(job.id)
+    assert set(result["scores"]["targets"]) == {"cpu_percent", "memory_percent"}
+
+    stock = subprocess.run(
+        [sys.executable, "-P", "stock_example.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert stock.returncode == 0, stock.stdout + stock.stderr
+    assert "equal within the tolerance" in stock.stdout

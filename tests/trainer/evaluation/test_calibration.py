@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tests.trainer.evaluation.samples import NORMAL, QUANTILES
+from trainer.evaluation.calibration import Calibration, fit_calibration
+from trainer.evaluation.intervals import intervals
+
+HORIZON = 6
+
+
+def forecasts_and_truth(
+    seed: int, n: int, *, overconfident: float, targets: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normal truth whose scale differs by window and step; intervals too narrow by a factor."""
+    rng = np.random.default_rng(seed)
+    scale = rng.lognormal(0, 1, (n, 1, 1)) * np.arange(1, HORIZON + 1)[:, None] ** 0.5
+    centre = rng.normal(50, 20, (n, HORIZON, targets))
+    actual = centre + scale * rng.normal(0, 1, centre.shape)
+    return (centre[..., None] + (scale / overconfident)[..., None] * NORMAL), actual
+
+
+def covered(forecasts: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """(n_intervals, horizon, n_targets) shares within each interval."""
+    inside = [
+        (forecasts[..., pair.low] <= actual) & (actual <= forecasts[..., pair.high])
+        for pair in intervals(QUANTILES)
+    ]
+    return np.asarray(np.stack(inside).mean(axis=1))
+
+
+@pytest.mark.parametrize("overconfident", [2.5, 0.5])
+def test_calibrated_intervals_cover_their_nominal_share_at_every_step(overconfident: float) -> None:
+    past, truth = forecasts_and_truth(1, 2000, overconfident=overconfident)
+    calibration = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES)
+    fresh, later = forecasts_and_truth(2, 4000, overconfident=overconfident)
+    nominal = np.array([pair.nominal for pair in intervals(QUANTILES)])[:, None, None]
+    assert np.abs(covered(fresh, later) - nominal).max() > 0.1
+    assert np.abs(covered(calibration.apply(fresh), later) - nominal).max() < 0.03
+
+
+def test_each_shift_is_the_conformal_rank_of_the_scores() -> None:
+    past, truth = forecasts_and_truth(3, 50, overconfident=2.0, targets=1)
+    calibration = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES)
+    widest = past[:, 2, 0, 6] - past[:, 2, 0, 0]
+    floor = 0.01 * np.mean(past[..., 0, 6] - past[..., 0, 0])
+    scores = sorted(
+        max(past[n, 2, 0, 1] - truth[n, 2, 0], truth[n, 2, 0] - past[n, 2, 0, 5]) / (widest[n] + floor)
+        for n in range(50)
+    )
+    assert calibration.shifts[0, 1, 2] == pytest.approx(scores[math.ceil(51 * 0.8) - 1], abs=1e-12)
+
+
+def test_masked_steps_do_not_count() -> None:
+    past, truth = forecasts_and_truth(4, 400, overconfident=2.0)
+    weight = (np.random.default_rng(4).random(truth.shape) > 0.3).astype(float)
+    spoilt = np.where(weight == 0, 1e6, truth)
+    shifts = fit_calibration(truth, weight, past, QUANTILES).shifts
+    assert np.array_equal(fit_calibration(spoilt, weight, past, QUANTILES).shifts, shifts)
+
+
+def test_a_step_with_few_values_borrows_from_all() -> None:
+    past, truth = forecasts_and_truth(5, 300, overconfident=2.0, targets=1)
+    weight = np.ones(truth.shape)
+    weight[5:, 3] = 0
+    shifts = fit_calibration(truth, weight, past, QUANTILES).shifts[0, 0]
+    pooled = np.sort(shifts[[0, 1, 2, 4, 5]])
+    assert pooled[0] <= shifts[3] <= pooled[-1]
+
+
+def test_nothing_to_fit_on_moves_nothing() -> None:
+    past, truth = forecasts_and_truth(6, 10, overconfident=2.0)
+    calibration = fit_calibration(truth, np.zeros(truth.shape), past, QUANTILES)
+    assert np.array_equal(calibration.apply(past), past)
+
+
+def test_the_median_stays_and_quantiles_never_cross() -> None:
+    past, truth = forecasts_and_truth(7, 500, overconfident=0.2)
+    calibrated = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES).apply(past[..., ::-1])
+    assert (np.diff(calibrated, axis=-1) >= 0).all()
+    assert np.allclose(calibrated[..., 3], past[..., 3], atol=0.2)
+
+
+def test_a_flat_forecast_still_gets_an_interval() -> None:
+    rng = np.random.default_rng(8)
+    past = np.full((200, HORIZON, 1, 7), 71.5)
+    past[:100] += NORMAL * 0.1
+    truth = 71.5 + rng.normal(0, 0.3, (200, HORIZON, 1))
+    calibrated = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES).apply(past)
+    assert (calibrated[..., 6] > calibrated[..., 0]).all()
+
+
+def test_without_symmetric_pairs_there_is_nothing_to_calibrate() -> None:
+    past, truth = forecasts_and_truth(9, 40, overconfident=2.0)
+    calibration = fit_calibration(truth, np.ones(truth.shape), past[..., [3, 5]], (0.5, 0.9))
+    assert np.array_equal(calibration.apply(past[..., [3, 5]]), past[..., [3, 5]])
+
+
+def test_a_calibration_survives_json() -> None:
+    past, truth = forecasts_and_truth(10, 100, overconfident=2.0)
+    calibration = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES)
+    again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
+    assert np.array_equal(again.apply(past), calibration.apply(past))

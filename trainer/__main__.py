@@ -1,0 +1,77 @@
+"""`python -P -m trainer RUN_DIR`: one training run under a supervisor.
+
+RUN_DIR holds spec.json, schema.json, mapping.json and dataset.<format>; everything is written to RUN_DIR/out.
+Events are JSON lines on stdout, wishes JSON lines on stdin, the log is stderr. Exit code 0: finished or
+stopped; 2: the user's mistake (a `failed` event says which); 1: anything else; 3: the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.errors import TrainerError
+from trainer.events import Failed
+from trainer.pipe import STDIN, SupervisorPipe, take_stdout
+
+if TYPE_CHECKING:
+    from trainer.events import FailureCode
+    from trainer.observer import Observer
+
+USERS_MISTAKES: frozenset[FailureCode] = frozenset({"invalid_dataset", "unsupported_hardware"})
+
+
+def main() -> int:
+    """Returns the exit code."""
+    arguments = _arguments()
+    observer = SupervisorPipe(take_stdout(), STDIN)
+    try:
+        _run(arguments.run_dir, arguments.threads, observer)
+    except TrainerError as error:
+        if error.code not in USERS_MISTAKES:
+            traceback.print_exc()
+        observer.report(Failed(code=error.code, message=str(error)))
+        return 2 if error.code in USERS_MISTAKES else 1
+    except Exception:  # noqa: BLE001 - the supervisor hears of every end
+        traceback.print_exc()
+        observer.report(Failed(code="internal", message="the trainer failed unexpectedly; see the job's log"))
+        return 1
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -P -m trainer", description="Train one model.")
+    parser.add_argument("run_dir", type=Path, help="holds spec.json, schema.json, mapping.json and the data")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; default: all cores")
+    return parser.parse_args()
+
+
+def _run(run_dir: Path, threads: int | None, observer: Observer) -> None:
+    # Imported here, so that the supervisor hears of it if torch cannot be loaded.
+    from trainer.dataset.schema import DatasetMapping, DatasetSchema  # noqa: PLC0415
+    from trainer.spec import TrainingSpec  # noqa: PLC0415
+
+    spec = TrainingSpec.model_validate_json((run_dir / "spec.json").read_bytes())
+    schema = DatasetSchema.model_validate_json((run_dir / "schema.json").read_bytes())
+    mapping = DatasetMapping.model_validate_json((run_dir / "mapping.json").read_bytes())
+
+    # Collecting garbage while half a million objects are imported takes half a second and finds none.
+    gc.disable()
+    import torch  # noqa: PLC0415
+
+    from trainer.recipe import DatasetFile, train  # noqa: PLC0415
+
+    gc.freeze()
+    gc.enable()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = DatasetFile(run_dir / f"dataset.{schema.format}", schema.format, mapping, schema)
+    train(spec, data, run_dir / "out", observer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

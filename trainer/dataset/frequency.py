@@ -1,0 +1,115 @@
+"""The step of a dataset: given, or the median one if nearly all rows keep to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainer.dataset.errors import problem
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from trainer.dataset.layout import Layout
+
+    IntArray = npt.NDArray[np.int64]
+
+_SECOND = 1_000_000
+_UNITS = {"s": _SECOND, "min": 60 * _SECOND, "h": 3600 * _SECOND, "d": 86_400 * _SECOND}
+_SHARE_THAT_HOLDS = 0.95
+_SHARE_OF_SINGLE_STEPS = 0.5
+# A row within a quarter of a step of where it should be keeps to the step: collectors drift and jitter.
+_JITTER = 0.25
+_ROUNDING = 0.05
+_NEAR = 0.5
+_USUAL_STEPS = np.array(
+    [1, 2, 5, 10, 15, 20, 30]
+    + [60 * n for n in (1, 2, 3, 5, 10, 15, 20, 30)]
+    + [3600 * n for n in (1, 2, 3, 4, 6, 8, 12, 24)]
+) * _SECOND  # fmt: skip
+_CHANGED_CADENCE = 0.5
+_FEWEST_TO_JUDGE = 8
+
+
+def parse_frequency(text: str) -> int:
+    """`30s`, `5min`, `1h`, `1d` in microseconds."""
+    digits = text.rstrip("smindh")
+    return int(digits) * _UNITS[text[len(digits) :]]
+
+
+def find_step(layout: Layout) -> int:
+    """The median step in microseconds, if it holds for 95 % of the rows.
+
+    Steps that are missing whole rows count as holding, unless the same multiple comes again and again: then
+    the cadence itself changes. Raises DatasetError.
+    """
+    within = layout.within_series()
+    steps = np.diff(layout.times)[within]
+    if not len(steps):
+        raise problem(
+            "irregular_frequency",
+            "No series has two rows, so there is no step between rows; set mapping.frequency or check "
+            "mapping.group_columns.",
+        )
+    step = _typical(steps)
+    multiples = np.maximum(1, np.rint(steps / step))
+    on_grid = np.abs(steps / step - multiples) <= _JITTER
+    single = on_grid & (multiples == 1)
+    if single.mean() >= _SHARE_THAT_HOLDS:
+        return step
+    gappy = single.mean() >= _SHARE_OF_SINGLE_STEPS and on_grid.mean() >= _SHARE_THAT_HOLDS
+    if gappy and not _cadence_changes(multiples, within):
+        return step
+    raise _irregular(layout, steps, step, single, within)
+
+
+def _typical(steps: IntArray) -> int:
+    """The median; where rows jitter, the usual step next to it or to the mean of the steps around it."""
+    middle = (len(steps) - 1) // 2
+    median = int(np.partition(steps, middle)[middle])
+    if np.mean(steps == median) >= _SHARE_THAT_HOLDS:
+        return median
+    near = steps[np.abs(steps - median) <= _NEAR * median]
+    candidates = [_rounded(median), _rounded(round(float(near.mean())))]
+    return max(candidates, key=lambda step: float(np.mean(np.abs(steps / step - 1) <= _JITTER)))
+
+
+def _rounded(step: int) -> int:
+    nearest = int(_USUAL_STEPS[np.argmin(np.abs(_USUAL_STEPS - step))])
+    return nearest if abs(nearest - step) <= _ROUNDING * nearest else step
+
+
+def _cadence_changes(multiples: npt.NDArray[np.float64], within: npt.NDArray[np.bool_]) -> bool:
+    """Whether a longer step is mostly followed by the same longer step, which random gaps are not."""
+    series_of_step = np.cumsum(~within)[within]
+    longer = np.flatnonzero(multiples[:-1] > 1)
+    if len(longer) < _FEWEST_TO_JUDGE:
+        return False
+    again = (multiples[longer] == multiples[longer + 1]) & (
+        series_of_step[longer] == series_of_step[longer + 1]
+    )
+    return bool(again.mean() > _CHANGED_CADENCE)
+
+
+def _irregular(
+    layout: Layout,
+    steps: IntArray,
+    step: int,
+    single: npt.NDArray[np.bool_],
+    within: npt.NDArray[np.bool_],
+) -> Exception:
+    values, counts = np.unique(np.rint(steps / _SECOND).astype(np.int64), return_counts=True)
+    common = np.argsort(-counts, kind="stable")[:4]
+    seen = ", ".join(f"{values[i]:,} s ({counts[i] / len(steps):.0%})" for i in common)
+    place = int(np.flatnonzero(within)[np.argmin(single)]) + 1
+    row = int(layout.order[place])
+    series = layout.names[layout.row_series[row]]
+    return problem(
+        "irregular_frequency",
+        f"The median step of {step / _SECOND:g} s holds for only {single.mean():.0%} of the rows, at least "
+        f"95 % must keep to it; steps seen: {seen}. First in series {series!r}. "
+        "Resample the data, or set mapping.frequency to put them on a grid.",
+        column=layout.time_column,
+        row=row + 1,
+    )

@@ -1,0 +1,1 @@
+"""Scores that can be trusted: formulas, naive rivals, calibrated intervals, verdict. numpy only."""

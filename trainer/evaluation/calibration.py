@@ -1,0 +1,121 @@
+"""Conformal calibration of quantile forecasts on windows the network was not trained on.
+
+Conformalised quantile regression (Romano, Patterson, Candès, arXiv 1905.03222) for each target, horizon step
+and symmetric pair of quantiles. One number has to serve a busy and an idle server, so scores are measured in
+units of the forecast's own widest interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from trainer.evaluation.intervals import intervals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating[Any]]
+    Floats = npt.NDArray[np.float64]
+
+# A step with fewer observed values borrows those of all steps.
+FEWEST_PER_STEP = 30
+_FLOOR_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far to move the ends of each interval outwards, in units of the widest interval plus `floors`."""
+
+    quantiles: tuple[float, ...]
+    shifts: Floats  # (n_targets, n_intervals, horizon); negative narrows
+    floors: Floats  # (n_targets,) in the target's unit, so that a flat forecast has a scale too
+
+    def apply(self, forecasts: Array) -> Floats:
+        """Calibrated and sorted copies of forecasts of shape (n, horizon, n_targets, n_quantiles)."""
+        moved = np.sort(np.asarray(forecasts, np.float64), axis=-1)
+        scales = _scales(moved, self.quantiles, self.floors)
+        for place, pair in enumerate(intervals(self.quantiles)):
+            steps = scales * self.shifts[:, place, :].T
+            moved[..., pair.low] -= steps
+            moved[..., pair.high] += steps
+        moved.sort(axis=-1)
+        return moved
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` reads them back."""
+        return {
+            "quantiles": list(self.quantiles),
+            "shifts": self.shifts.tolist(),
+            "floors": self.floors.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(
+            quantiles=tuple(content["quantiles"]),
+            shifts=np.asarray(content["shifts"], np.float64),
+            floors=np.asarray(content["floors"], np.float64),
+        )
+
+
+def fit_calibration(
+    actual: Array, weight: Array, forecasts: Array, quantiles: Sequence[float]
+) -> Calibration:
+    """Fit on held-out windows.
+
+    `actual`, `weight` are (n, horizon, n_targets); `forecasts` (n, horizon, n_targets, n_quantiles), sorted.
+    On exchangeable new windows each interval then covers its nominal share, or up to 1/(n + 1) more.
+    """
+    pairs = intervals(quantiles)
+    horizon, n_targets = actual.shape[1:]
+    sharp = np.asarray(forecasts, np.float64)
+    floors = _floors(sharp, weight, quantiles)
+    scales = _scales(sharp, quantiles, floors)
+    shifts = np.zeros((n_targets, len(pairs), horizon))
+    for place, pair in enumerate(pairs):
+        outside = np.maximum(sharp[..., pair.low] - actual, actual - sharp[..., pair.high]) / scales
+        outside[weight == 0] = np.inf
+        for target in range(n_targets):
+            shifts[target, place] = _shifts(outside[:, :, target], pair.nominal)
+    return Calibration(tuple(quantiles), shifts, floors)
+
+
+def _floors(forecasts: Floats, weight: Array, quantiles: Sequence[float]) -> Floats:
+    widths = _widest(forecasts, quantiles)
+    counts = np.maximum(np.asarray(weight, np.float64).sum(axis=(0, 1)), 1.0)
+    means = (widths * weight).sum(axis=(0, 1)) / counts
+    floors: Floats = np.maximum(_FLOOR_SHARE * means, np.finfo(np.float32).tiny)
+    return floors
+
+
+def _scales(forecasts: Floats, quantiles: Sequence[float], floors: Floats) -> Floats:
+    return _widest(forecasts, quantiles) + floors
+
+
+def _widest(forecasts: Floats, quantiles: Sequence[float]) -> Floats:
+    pairs = intervals(quantiles)
+    if not pairs:
+        return np.zeros(forecasts.shape[:-1])
+    widest: Floats = forecasts[..., pairs[0].high] - forecasts[..., pairs[0].low]
+    return widest
+
+
+def _shifts(outside: Floats, nominal: float) -> Floats:
+    """(horizon,) conformal quantile of the scores (n, horizon); inf marks scores that do not count."""
+    horizon = outside.shape[1]
+    counts = np.isfinite(outside).sum(axis=0)
+    pooled = np.sort(outside, axis=None)[: int(counts.sum())]
+    ranked = np.sort(outside, axis=0)
+    shifts = np.zeros(horizon)
+    for step in range(horizon):
+        scores = ranked[: counts[step], step] if counts[step] >= FEWEST_PER_STEP else pooled
+        if len(scores):
+            rank = int(np.ceil((len(scores) + 1) * nominal))
+            shifts[step] = scores[min(rank, len(scores)) - 1]
+    return shifts

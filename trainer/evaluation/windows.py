@@ -1,0 +1,40 @@
+"""What really happened in the windows that were forecast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from trainer.dataset.series import SeriesData
+    from trainer.evaluation.inputs import ForecastSet
+
+
+@dataclass(frozen=True)
+class Actuals:
+    """One target over n windows."""
+
+    values: npt.NDArray[np.float64]  # (n, horizon)
+    weight: npt.NDArray[np.float64]  # (n, horizon), 1 where the step was observed, else 0
+
+
+def forecast_rows(forecasts: ForecastSet, horizon: int) -> npt.NDArray[np.int64]:
+    """Global rows of every forecast step, (n, horizon)."""
+    rows: npt.NDArray[np.int64] = forecasts.origin_row[:, None] + np.arange(horizon)
+    return rows
+
+
+def actuals(series: SeriesData, target: str, forecasts: ForecastSet, horizon: int) -> Actuals:
+    """The target's values in the forecast windows. Raises ValueError for a window that leaves its series."""
+    rows = forecast_rows(forecasts, horizon)
+    ends = series.offsets[forecasts.series_index + 1]
+    if len(rows) and (rows[:, -1] >= ends).any():
+        raise ValueError("a forecast window reaches beyond the end of its series")
+    return Actuals(
+        values=series.values[target][rows].astype(np.float64),
+        weight=series.observed[target][rows].astype(np.float64),
+    )

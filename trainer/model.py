@@ -1,0 +1,199 @@
+"""pytorch-forecasting's Temporal Fusion Transformer: its network and `state_dict`, our training step.
+
+What differs from its own step: the loss is taken in scaled space; heads, rescaling and loss stay in float32
+under mixed precision; nothing is read back to the host in a step; a step whose gradient is not finite is left
+out on the device; the last, partial group of accumulated batches counts by its own size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - what everybody calls it
+from pytorch_forecasting import TemporalFusionTransformer
+from torch import Tensor, nn
+
+from trainer.loss import ValidationLoss, observed_mean, quantile_loss, stacked
+
+if TYPE_CHECKING:
+    from trainer.schedule import LearningRate
+    from trainer.windows import Batch
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What a training step has to know beside the network."""
+
+    quantiles: tuple[float, ...]
+    targets: int
+    batch_size: int
+    accumulate: int
+    windows_per_epoch: int
+    learning_rate: LearningRate
+    optimizer: str
+    weight_decay: float
+    fused: bool
+
+    def share_of_group(self, batch_index: int, windows: int) -> float:
+        """What a batch's mean loss is multiplied with, so that each window of its group counts alike.
+
+        Lightning divides by `accumulate` whether or not the group is full.
+        """
+        group_size = self.batch_size * self.accumulate
+        group_start = batch_index // self.accumulate * group_size
+        windows_in_group = min(group_size, self.windows_per_epoch - group_start)
+        return self.accumulate * windows / windows_in_group
+
+
+class Float32Head(nn.Linear):
+    """A linear layer that steps out of autocast."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            return F.linear(hidden.float(), self.weight, self.bias)
+
+
+class ForecastModel(TemporalFusionTransformer):  # type: ignore[misc] # untyped library
+    """The network and how it is trained. Made by `build_model`: its constructor is the stock one, so that the
+    arguments in a checkpoint are the stock ones too.
+    """
+
+    plan: StepPlan
+    levels: Tensor  # the quantiles, on the device
+    # Kept on the device, and read from there only when they are reported.
+    group_loss: Tensor  # sum over the batches of the accumulated group
+    train_loss: Tensor  # sum over the groups since the last report
+    gradient_norm: Tensor  # of the last optimizer step, before clipping
+    bad_steps: Tensor  # optimizer steps left out, in all
+    bad_steps_in_a_row: Tensor
+    train_batches: int  # since the last report
+    validation: ValidationLoss
+
+    def prepare(self, plan: StepPlan) -> None:
+        """Make ready to be trained on the device the weights are on."""
+        self.plan = plan
+        self.levels = torch.tensor(plan.quantiles, device=self.device)
+        nothing = torch.zeros((), device=self.device)
+        self.group_loss = self.gradient_norm = self.bad_steps = self.bad_steps_in_a_row = nothing
+        self.reset_train_loss()
+
+    def reset_train_loss(self) -> None:
+        self.train_loss = torch.zeros((), device=self.device)
+        self.train_batches = 0
+
+    def on_train_start(self) -> None:
+        self.prepare(self.plan)
+
+    def scaled_quantiles(self, x: dict[str, Any]) -> Tensor:
+        """Forecasts in scaled space, (B, H, K, Q), float32."""
+        return stacked(self({**x, "target_scale": None})["prediction"])
+
+    def quantiles(self, x: dict[str, Any]) -> Tensor:
+        """Forecasts in the targets' units, (B, H, K, Q), float32, not sorted."""
+        return stacked(self(x)["prediction"])
+
+    def transform_output(self, prediction: Any, target_scale: Any, loss: Any = None) -> Any:  # noqa: ARG002
+        """Rescale as pytorch-forecasting does, but always in float32; no scale means stay in scaled space."""
+        if target_scale is None:
+            return prediction
+        if isinstance(prediction, list):
+            return [_rescaled(*pair) for pair in zip(prediction, target_scale, strict=True)]
+        return _rescaled(prediction, target_scale)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, (actual, weights) = batch
+        forecast = self.scaled_quantiles(x)
+        with torch.autocast(self.device.type, enabled=False):
+            losses = quantile_loss(forecast, _in_scaled_space(actual, x["target_scale"]), self.levels)
+            loss = observed_mean(losses, None if weights is None else stacked(weights))
+        self.group_loss = self.group_loss + loss.detach()
+        self.train_batches += 1
+        return loss * self.plan.share_of_group(batch_idx, forecast.shape[0])
+
+    def on_validation_epoch_start(self) -> None:
+        self.validation = ValidationLoss(self.plan.targets, self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        x, (actual, weights) = batch
+        with torch.autocast(self.device.type, enabled=False):
+            losses = quantile_loss(self.quantiles(x), stacked(actual), self.levels)
+        self.validation.add(losses, None if weights is None else stacked(weights))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        kind = torch.optim.AdamW if self.plan.optimizer == "adamw" else torch.optim.Adam
+        return kind(
+            self.parameters(),
+            lr=self.plan.learning_rate.at(0),
+            weight_decay=self.plan.weight_decay,
+            fused=self.plan.fused,
+            foreach=None if self.plan.fused else True,
+        )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate.at(self.trainer.global_step)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002 - the norm, always
+    ) -> None:
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if gradient_clip_val:
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        self._note_gradient(optimizer, norm)
+
+    def _note_gradient(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
+        """Leave the step out on the device if loss or gradient is no number, and count it: no host read.
+
+        A quantile loss may be infinite with a finite gradient, so both are looked at.
+        """
+        good = torch.isfinite(norm) & torch.isfinite(self.group_loss)
+        bad = (~good).float()
+        if self.plan.fused:  # otherwise the gradient scaler of 16-mixed does the same
+            optimizer.found_inf = bad  # type: ignore[attr-defined] # the fused optimizers' own switch
+        self.gradient_norm = norm
+        self.train_loss = self.train_loss + torch.where(good, self.group_loss, 0.0)
+        self.group_loss = torch.zeros_like(norm)
+        self.bad_steps = self.bad_steps + bad
+        self.bad_steps_in_a_row = (self.bad_steps_in_a_row + bad) * bad
+
+    # pytorch-forecasting's own hooks keep a list entry per step and draw figures; none of that here.
+    def on_train_epoch_end(self) -> None: ...
+
+    def on_validation_epoch_end(self) -> None: ...
+
+    def on_fit_end(self) -> None: ...
+
+    def on_after_backward(self) -> None: ...
+
+
+def build_model(arguments: dict[str, Any]) -> ForecastModel:
+    """The network from `stock.network_arguments`, its heads in float32."""
+    model = ForecastModel(**arguments)
+    if isinstance(model.output_layer, nn.ModuleList):
+        model.output_layer = nn.ModuleList(_float32_head(head) for head in model.output_layer)
+    else:
+        model.output_layer = _float32_head(model.output_layer)
+    return model
+
+
+def _float32_head(head: Any) -> Float32Head:
+    replacement = Float32Head(head.in_features, head.out_features)
+    replacement.load_state_dict(head.state_dict())
+    return replacement
+
+
+def _rescaled(prediction: Tensor, scale: Tensor) -> Tensor:
+    """(B, H, Q) times the scale plus the centre of each window, (B, 2)."""
+    return prediction.float() * scale[:, 1, None, None] + scale[:, 0, None, None]
+
+
+def _in_scaled_space(actual: Any, scale: Any) -> Tensor:
+    """The targets (B, H, K) less their centre, over their scale."""
+    values, scales = stacked(actual), stacked(scale)
+    return (values - scales[:, None, 0]) / scales[:, None, 1]

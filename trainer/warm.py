@@ -1,0 +1,51 @@
+"""`python -P -m trainer.warm`: a trainer that loads its libraries before there is a run for it.
+
+They take longer to import than a short job to train. The first line on stdin, {"run_dir": …, "threads": …},
+makes it `python -P -m trainer RUN_DIR --threads N`; the end of stdin ends it, now or then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import sys
+import threading
+
+from trainer.pipe import STDIN, SUPERVISOR_IS_GONE
+
+
+def main() -> int:
+    """Returns the exit code of the run."""
+    threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
+    importlib.import_module("trainer.recipe")
+    order = json.loads(_read_line(STDIN))
+    sys.argv = ["trainer", order["run_dir"], "--threads", str(order["threads"])]
+    program = importlib.import_module("trainer.__main__")
+    exit_code: int = program.main()
+    return exit_code
+
+
+def _end_with_supervisor() -> None:
+    # Waits for the hang-up alone: what comes over the pipe is for others to read.
+    watch = select.poll()
+    watch.register(STDIN, 0)
+    while not any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in watch.poll()):
+        pass
+    os._exit(SUPERVISOR_IS_GONE)
+
+
+def _read_line(fd: int) -> bytes:
+    """To the end of the line and no further: the wishes behind it are the run's."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(fd, 1)
+        if not byte:
+            os._exit(SUPERVISOR_IS_GONE)
+        line += byte
+    return line
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The claim on a job, kept alive by a thread that does nothing else, and given up the moment it cannot be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from core.errors import LeaseLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.jobs.claim import Wishes
+    from trainer.events import ProgressReported
+
+logger = structlog.get_logger(__name__)
+
+
+class Lease:
+    """Renews every `heartbeat_seconds`; the answers carry the wishes of the job's owner.
+
+    A second thread watches the clock: renewals may hang as well as fail, and a worker whose last good
+    renewal is a whole lease ago must stop, for another one may have its job by now. `on_cancel` and `on_lost`
+    are each called at most once, from these threads.
+    """
+
+    def __init__(
+        self,
+        renew: Callable[[ProgressReported | None], Wishes],
+        *,
+        held_since: float,
+        heartbeat_seconds: float,
+        lease_seconds: float,
+        on_cancel: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """`held_since` is the monotonic time just before the claim."""
+        self._renew = renew
+        self._heartbeat_seconds = heartbeat_seconds
+        self._lease_seconds = lease_seconds
+        self._on_cancel = on_cancel
+        self._on_lost = on_lost
+        self._good_until = held_since + lease_seconds
+        self._progress: ProgressReported | None = None
+        self._cancel_told = False
+        self._lost = threading.Event()
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._keep, name="lease-renewal", daemon=True),
+            threading.Thread(target=self._watch, name="lease-watch", daemon=True),
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_renewing()
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost.is_set()
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the last good renewal still holds; never more than is true."""
+        return 0.0 if self.is_lost else max(0.0, self._good_until - time.monotonic())
+
+    def carry(self, progress: ProgressReported) -> None:
+        """The next renewal takes this along, once; only the latest matters."""
+        self._progress = progress
+
+    def check(self) -> None:
+        """Raises LeaseLost once the lease is gone."""
+        if self.is_lost:
+            raise LeaseLost("the job belongs to somebody else by now")
+
+    def give_up(self) -> None:
+        """Somebody else saw that the lease is gone."""
+        self._lose("fenced")
+
+    def stop_renewing(self) -> None:
+        """Ends both threads; a renewal under way is waited for, but not longer than the lease holds."""
+        self._over.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=self.seconds_left)
+
+    def _keep(self) -> None:
+        while not self._over.wait(self._heartbeat_seconds):
+            self._renew_once()
+
+    def _renew_once(self) -> None:
+        asked_at, progress = time.monotonic(), self._progress
+        try:
+            wishes = self._renew(progress)
+        except LeaseLost:
+            self._lose("fenced")
+        except Exception:  # whatever it was, the watch decides how long we may go on without
+            logger.warning("lease_renewal_failed", seconds_left=round(self.seconds_left, 1), exc_info=True)
+        else:
+            self._good_until = asked_at + self._lease_seconds
+            if self._progress is progress:
+                self._progress = None
+            if wishes.cancel and not self._cancel_told:
+                self._cancel_told = True
+                self._on_cancel()
+
+    def _watch(self) -> None:
+        while not self._over.wait(max(0.0, self._good_until - time.monotonic())):
+            if time.monotonic() >= self._good_until:
+                self._lose("not renewed for a whole lease")
+                return
+
+    def _lose(self, reason: str) -> None:
+        if self._over.is_set() or self._lost.is_set():
+            return
+        self._lost.set()
+        self._over.set()
+        logger.warning("lease_lost", reason=reason)
+        self._on_lost()

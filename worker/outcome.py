@@ -1,0 +1,78 @@
+"""What the end of a trainer child means for its job. Pure: events and exit codes in, a decision out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from core.jobs.lifecycle import FailureReason, RequeueReason
+from trainer.events import Failed, Finished, Stopped
+
+if TYPE_CHECKING:
+    from trainer.events import StopReason, Wish
+    from worker.trainer_process import Ending
+
+_USERS_MISTAKE_EXIT = 2
+_TIMED_OUT = (
+    "The job reached max_runtime_seconds before its first checkpoint; allow it more time or train less."
+)
+
+
+@dataclass(frozen=True)
+class JobSucceeded:
+    stop_reason: StopReason
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    code: FailureReason
+    message: str
+
+
+@dataclass(frozen=True)
+class JobCancelled:
+    pass
+
+
+@dataclass(frozen=True)
+class JobRequeued:
+    reason: RequeueReason
+    message: str
+
+
+Outcome = JobSucceeded | JobFailed | JobCancelled | JobRequeued
+
+
+def judge(
+    last_word: Finished | Stopped | Failed | None, ending: Ending, wish: Wish | None, *, has_checkpoint: bool
+) -> Outcome:
+    """A finished job is finished, whatever was wished meanwhile; a cancelled one never reads as failed.
+
+    `wish` is what we asked for last; it takes effect even when the child had to be killed over it.
+    `has_checkpoint`: whether one is stored.
+    """
+    if isinstance(last_word, Finished):
+        return JobSucceeded(last_word.stop_reason, last_word.summary)
+    if wish == "cancel":
+        return JobCancelled()
+    if isinstance(last_word, Failed):
+        return JobFailed(FailureReason(last_word.code), last_word.message)
+    if wish is not None:
+        return judge_unstarted(wish, has_checkpoint=has_checkpoint)
+    if ending.return_code == _USERS_MISTAKE_EXIT:
+        return JobFailed(FailureReason.INTERNAL, "The trainer refused the job without saying why.")
+    return JobRequeued(RequeueReason.CRASHED, f"The trainer ended unexpectedly ({ending.describe()}).")
+
+
+def judge_unstarted(wish: Wish, *, has_checkpoint: bool = False) -> Outcome:
+    """What a wish does to a job whose child has nothing to say, or was never started."""
+    match wish:
+        case "cancel":
+            return JobCancelled()
+        case "time_limit" if has_checkpoint:
+            return JobSucceeded("time_limit")
+        case "time_limit":
+            return JobFailed(FailureReason.TIMED_OUT, _TIMED_OUT)
+        case _:
+            return JobRequeued(RequeueReason.DRAINED, "The worker was asked to end.")

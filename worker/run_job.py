@@ -1,0 +1,233 @@
+"""One attempt of a job, from its claim to its end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from core.errors import LeaseLost, StorageUnavailable
+from core.jobs import service as jobs
+from core.jobs.lifecycle import FailureReason, RequeueReason
+from trainer.events import ArtifactSaved, CheckpointSaved, Failed, Finished, ProgressReported, Stopped
+from worker.inputs import lay_out_inputs
+from worker.lease import Lease
+from worker.ledger import Ledger
+from worker.outage import DATABASE_OUTAGE
+from worker.outcome import JobFailed, JobRequeued, JobSucceeded, judge, judge_unstarted
+from worker.recorder import Recorder
+from worker.reins import Drain, Reins
+from worker.standby import Standby
+from worker.trainer_process import TrainerProcess
+from worker.uploader import Uploader
+from worker.workspace import run_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from core.database import Database
+    from core.jobs.claim import ClaimedJob
+    from core.settings import Settings
+    from core.storage import ObjectStorage
+    from worker.outcome import Outcome
+
+logger = structlog.get_logger(__name__)
+
+TRAINER = (sys.executable, "-P", "-m", "trainer")
+WARM_TRAINER = (sys.executable, "-P", "-m", "trainer.warm")
+TIME_LIMIT_GRACE_SECONDS = 300.0
+_CHECKPOINTS = {"model.ckpt", "last.ckpt"}
+_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker brings to every job.
+
+    `queues`: those it serves, the first one first. `standby`: a trainer started ahead; without one, `trainer`
+    is started for the job.
+    """
+
+    name: str
+    settings: Settings
+    db: Database
+    storage: ObjectStorage
+    folder: Path
+    queues: tuple[str, ...]
+    devices: int
+    threads: int
+    environment: Mapping[str, str]
+    drain: Drain
+    trainer: tuple[str, ...] = TRAINER
+    standby: Standby | None = None
+
+
+def run_waiting_jobs(bench: Bench) -> int:
+    """Claims and runs jobs until none waits or the worker is asked to end. How many it were."""
+    count = 0
+    while not bench.drain.is_asked:
+        if bench.standby is not None:
+            bench.standby.prepare()
+        held_since = time.monotonic()
+        job = _claim(bench)
+        if job is None:
+            break
+        with structlog.contextvars.bound_contextvars(job_id=job.job_id, attempt=job.attempt):
+            run_job(bench, job, held_since)
+        count += 1
+    return count
+
+
+def _claim(bench: Bench) -> ClaimedJob | None:
+    for queue in bench.queues:
+        with bench.db.sessions.begin() as session:
+            job = jobs.claim(session, queue, bench.name, bench.settings.lease_seconds, bench.devices)
+        if job is not None:
+            return job
+    return None
+
+
+def run_job(bench: Bench, job: ClaimedJob, held_since: float) -> None:
+    """Runs one attempt. The job's row learns how it ended, unless the job is somebody else's by then.
+
+    `held_since` is the monotonic time just before the claim.
+    """
+    logger.info("job_started", dataset_id=job.dataset.dataset_id, token=job.token)
+    ledger = Ledger(bench.db, bench.storage, job, bench.settings.lease_seconds)
+    reins = Reins(
+        grace_seconds=bench.settings.stop_grace_seconds, time_limit_grace_seconds=TIME_LIMIT_GRACE_SECONDS
+    )
+    with (
+        _hold_lease(bench, ledger, reins, held_since) as lease,
+        bench.drain.calls(partial(reins.ask, "drain")),
+        _time_limit(job.remaining_runtime_seconds, reins),
+        run_directory(bench.folder, f"{job.job_id}-t{job.token}") as directory,
+    ):
+        try:
+            outcome = _attempt(bench, ledger, lease, reins, directory)
+        except LeaseLost:
+            logger.warning("attempt_thrown_away")
+            return
+        except Exception:
+            logger.exception("attempt_broken")
+            outcome = JobFailed(
+                FailureReason.INTERNAL, "The worker met an error of its own; its log has the details."
+            )
+        lease.stop_renewing()
+        _settle(ledger, outcome, lease)
+
+
+def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory: Path) -> Outcome:
+    if (lack := lay_out_inputs(bench.storage, ledger.job, directory)) is not None:
+        return judge_unstarted(reins.wish) if reins.wish == "cancel" else lack
+    lease.check()
+    if reins.wish is not None:
+        return judge_unstarted(reins.wish)
+
+    with (
+        Recorder(ledger.record, on_lost=lease.give_up) as recorder,
+        Uploader(
+            ledger.store, ledger.publish, staging=directory / "staging", on_lost=lease.give_up
+        ) as uploader,
+    ):
+        with _start_trainer(bench, directory, recorder) as process:
+            reins.attach(process)
+            last_word = _follow(process, lease, recorder, uploader, directory / "out")
+            ending = process.wait()
+        lease.check()
+        all_published = _finish_uploads(uploader, bench.settings.lease_seconds)
+        recorder.finish(lambda: lease.seconds_left)
+
+    logger.info("trainer_ended", ending=ending.describe(), killed=ending.killed, wish=reins.wish)
+    has_checkpoint = not _CHECKPOINTS.isdisjoint(uploader.published)
+    outcome = judge(last_word, ending, reins.wish, has_checkpoint=has_checkpoint)
+    if isinstance(outcome, JobSucceeded) and not all_published:
+        return JobRequeued(
+            RequeueReason.STORAGE_UNAVAILABLE, "The object storage did not take the trained files."
+        )
+    return outcome
+
+
+def _start_trainer(bench: Bench, directory: Path, recorder: Recorder) -> TrainerProcess:
+    if bench.standby is not None:
+        process = bench.standby.take(directory, bench.threads, recorder.log)
+        if process is not None:
+            return process
+    command = [*bench.trainer, str(directory), "--threads", str(bench.threads)]
+    return TrainerProcess(command, directory=bench.folder, environment=bench.environment, log=recorder.log)
+
+
+def _follow(
+    process: TrainerProcess, lease: Lease, recorder: Recorder, uploader: Uploader, out_dir: Path
+) -> Finished | Stopped | Failed | None:
+    """Passes each event on to whom it concerns; the child's last word, if it had one."""
+    last_word: Finished | Stopped | Failed | None = None
+    for event in process.events():
+        match event:
+            case ProgressReported():
+                lease.carry(event)
+            case CheckpointSaved() | ArtifactSaved():
+                uploader.add(event, out_dir / event.name)
+            case Finished() | Stopped() | Failed():
+                last_word = event
+            case _:
+                recorder.record(event)
+    return last_word
+
+
+def _finish_uploads(uploader: Uploader, patience_seconds: float) -> bool:
+    try:
+        uploader.finish(patience_seconds)
+    except StorageUnavailable:
+        logger.warning("uploads_given_up", exc_info=True)
+        return False
+    return True
+
+
+def _settle(ledger: Ledger, outcome: Outcome, lease: Lease) -> None:
+    """Writes the end; through an outage as long as the lease holds, after that the scheduler has its turn."""
+    while True:
+        try:
+            ledger.close(outcome)
+        except LeaseLost:
+            logger.warning("attempt_thrown_away")
+        except DATABASE_OUTAGE:
+            logger.warning("end_delayed", exc_info=True)
+            if lease.seconds_left > 0:
+                threading.Event().wait(_RETRY_SECONDS)
+                continue
+        else:
+            logger.info("job_ended", outcome=repr(outcome))
+        return
+
+
+def _hold_lease(bench: Bench, ledger: Ledger, reins: Reins, held_since: float) -> Lease:
+    return Lease(
+        ledger.renew,
+        held_since=held_since,
+        heartbeat_seconds=bench.settings.heartbeat_seconds,
+        lease_seconds=bench.settings.lease_seconds,
+        on_cancel=partial(reins.ask, "cancel"),
+        on_lost=reins.cut,
+    )
+
+
+@contextmanager
+def _time_limit(seconds: float | None, reins: Reins) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, seconds), reins.ask, ["time_limit"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from core.jobs.schemas import JobRead, Progress
 
-TARGETS = ["cpu_util_percent", "mem_util_percent"]
+TARGETS = ["cpu_percent", "memory_percent"]
 TRAINING = TrainingSpec(
     target_metrics=TARGETS,
     encoder_length=96,
     horizon=24,
-    epochs=6,
+    epochs=5,
     batch_size=64,
     accumulate_grad_batches=2,
     hidden_size=16,

@@ -57,7 +57,7 @@ os._exit(status != 0)
 @contextmanager
 def _short_folder(prefix: str) -> Iterator[Path]:
     """A path for a Unix socket holds about a hundred characters; pytest's own folders are longer."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # mkdtemp makes it ours alone
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         yield folder
     finally:

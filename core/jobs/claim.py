@@ -32,7 +32,7 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """`token` fences every write; `spec` is what was asked, `resolved_spec` an earlier attempt's, if any."""
+    """`token` fences every write; `spec` is what was asked, `resolved_spec` what it last came to."""
 
     job_id: str
     tenant_id: str

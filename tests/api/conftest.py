@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
@@ -27,6 +28,20 @@ from core.tables import Dataset, IdempotencyKey, Job, Upload
 from tests.conftest import S3_KEY_ID, S3_SECRET, make_settings
 
 EVERYTHING = tuple(Scope)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_log() -> Iterator[None]:
+    """Structlog's own default draws each traceback for seconds, with all its local values."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ]
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @dataclass

@@ -65,10 +65,19 @@ def test_an_upload_is_stored_inspected_and_ready(any_api: RunningApi) -> None:
     ("format_", "encode"),
     [("csv", bytes), ("csv.gz", gzip.compress), ("parquet", as_parquet), ("ndjson", as_ndjson)],
 )
-def test_each_format_is_taken(stored_api: RunningApi, format_: str, encode: Any) -> None:
-    answer = upload(stored_api, encode(fleet_csv()), format=format_)
+def test_each_format_is_taken(api: RunningApi, format_: str, encode: Any) -> None:
+    answer = upload(api, encode(fleet_csv()), format=format_)
     assert answer.status_code == 201, answer.text
     assert answer.json()["schema"]["series_count"] == 3
+
+
+def test_either_storage_takes_an_upload_of_several_parts(stored_api: RunningApi) -> None:
+    # More than one of the pieces in which storage is written, so that S3 sees a multipart upload.
+    data = fleet_csv(servers=40, steps=6000)
+    answer = upload(stored_api, data)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["sha256"] == hashlib.sha256(data).hexdigest()
+    assert answer.json()["schema"]["row_count"] == 240_000
 
 
 def test_a_mapping_says_how_to_read_the_file(api: RunningApi) -> None:

@@ -117,7 +117,7 @@ def _problems_named() -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         if "thread" in str(error):  # none can be started for lack of memory
             raise MemoryError(str(error)) from error
         raise problem(

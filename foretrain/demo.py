@@ -35,13 +35,14 @@ TRAINING = TrainingSpec(
     encoder_length=96,
     horizon=24,
     epochs=5,
+    window_stride=2,
     batch_size=64,
     accumulate_grad_batches=2,
     hidden_size=16,
     hidden_continuous_size=8,
     attention_head_size=2,
     learning_rate=0.01,
-    log_every_n_steps=5,
+    log_every_n_steps=1,
 )
 _MARK = ".foretrain-demo"
 _START_SECONDS = 60.0

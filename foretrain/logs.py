@@ -44,5 +44,10 @@ def configure_logging(log_format: Literal["json", "console"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for chatty in ("celery", "kombu", "uvicorn.access", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    hush("celery", "kombu", "alembic")
+
+
+def hush(*names: str) -> None:
+    """Leaves only the warnings of these loggers."""
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)

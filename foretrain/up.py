@@ -21,6 +21,7 @@ from foretrain.data_dir import DataDir, owned
 from foretrain.embedded_broker import await_answer, broker_child, broker_url, make_queues, stop_leftover
 from foretrain.first_start import bring_up_to_date, make_first_key
 from foretrain.http_server import HttpServer, listen
+from foretrain.logs import hush
 from foretrain.refusals import Refusal
 from foretrain.setup import open_object_storage, set_up
 from foretrain.stopping import Signals
@@ -63,6 +64,7 @@ def _run(directory: DataDir, signals: Signals, host: str, port: int, devices: st
     os.environ["FORETRAIN_DATA_DIR"] = str(directory.root)
     embedded = os.environ.setdefault("FORETRAIN_BROKER_URL", broker_url(directory)) == broker_url(directory)
     settings = set_up()
+    hush("api.request_context", "uvicorn.error")  # a line per request is for a log, not for a terminal
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
         bring_up_to_date(settings.database_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from worker.trainer_process import Ending
 
 _USERS_MISTAKE_EXIT = 2
+_OUT_OF_MEMORY = (
+    "The machine's memory did not suffice; halve batch_size and double accumulate_grad_batches (the "
+    "effective batch stays the same), or shorten encoder_length."
+)
 _TIMED_OUT = (
     "The job reached max_runtime_seconds before its first checkpoint; allow it more time or train less."
 )
@@ -45,12 +50,17 @@ Outcome = JobSucceeded | JobFailed | JobCancelled | JobRequeued
 
 
 def judge(
-    last_word: Finished | Stopped | Failed | None, ending: Ending, wish: Wish | None, *, has_checkpoint: bool
+    last_word: Finished | Stopped | Failed | None,
+    ending: Ending,
+    wish: Wish | None,
+    *,
+    has_checkpoint: bool,
+    out_of_memory: bool = False,
 ) -> Outcome:
     """A finished job is finished, whatever was wished meanwhile; a cancelled one never reads as failed.
 
     `wish` is what we asked for last; it takes effect even when the child had to be killed over it.
-    `has_checkpoint`: whether one is stored.
+    `has_checkpoint`: whether one is stored. `out_of_memory`: whether the kernel has killed meanwhile.
     """
     if isinstance(last_word, Finished):
         return JobSucceeded(last_word.stop_reason, last_word.summary)
@@ -60,6 +70,12 @@ def judge(
         return JobFailed(FailureReason(last_word.code), last_word.message)
     if wish is not None:
         return judge_unstarted(wish, has_checkpoint=has_checkpoint)
+    return _judge_silent(ending, out_of_memory=out_of_memory)
+
+
+def _judge_silent(ending: Ending, *, out_of_memory: bool) -> Outcome:
+    if out_of_memory and ending.return_code == -signal.SIGKILL:
+        return JobFailed(FailureReason.OUT_OF_MEMORY, _OUT_OF_MEMORY)
     if ending.return_code == _USERS_MISTAKE_EXIT:
         return JobFailed(FailureReason.INTERNAL, "The trainer refused the job without saying why.")
     return JobRequeued(RequeueReason.CRASHED, f"The trainer ended unexpectedly ({ending.describe()}).")

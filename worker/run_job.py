@@ -19,6 +19,7 @@ from trainer.events import ArtifactSaved, CheckpointSaved, Failed, Finished, Pro
 from worker.inputs import lay_out_inputs
 from worker.lease import Lease
 from worker.ledger import Ledger
+from worker.oom import count_oom_kills
 from worker.outage import DATABASE_OUTAGE
 from worker.outcome import JobFailed, JobRequeued, JobSucceeded, judge, judge_unstarted
 from worker.recorder import Recorder
@@ -137,6 +138,7 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
             ledger.store, ledger.publish, staging=directory / "staging", on_lost=lease.give_up
         ) as uploader,
     ):
+        oom_kills = count_oom_kills()
         with _start_trainer(bench, directory, recorder) as process:
             reins.attach(process)
             last_word = _follow(process, lease, recorder, uploader, directory / "out")
@@ -147,7 +149,13 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
 
     logger.info("trainer_ended", ending=ending.describe(), killed=ending.killed, wish=reins.wish)
     has_checkpoint = not _CHECKPOINTS.isdisjoint(uploader.published)
-    outcome = judge(last_word, ending, reins.wish, has_checkpoint=has_checkpoint)
+    outcome = judge(
+        last_word,
+        ending,
+        reins.wish,
+        has_checkpoint=has_checkpoint,
+        out_of_memory=count_oom_kills() > oom_kills,
+    )
     if isinstance(outcome, JobSucceeded) and not all_published:
         return JobRequeued(
             RequeueReason.STORAGE_UNAVAILABLE, "The object storage did not take the trained files."

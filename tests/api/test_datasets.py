@@ -71,6 +71,7 @@ def test_each_format_is_taken(api: RunningApi, format_: str, encode: Any) -> Non
     assert answer.json()["schema"]["series_count"] == 3
 
 
+@pytest.mark.slow
 def test_either_storage_takes_an_upload_of_several_parts(stored_api: RunningApi) -> None:
     # More than one of the pieces in which storage is written, so that S3 sees a multipart upload.
     data = fleet_csv(servers=40, steps=6000)

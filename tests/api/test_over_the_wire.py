@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from api.main import create_app
+from api.resources import Queue
 from tests.api.conftest import NOTHING, RunningApi, fleet_csv, running
 from tests.api.test_artifacts import CONTENT, a_run, store
 from tests.conftest import make_settings
@@ -39,17 +40,18 @@ class Wire:
 
 
 @contextmanager
-def served(api: RunningApi) -> Iterator[Wire]:
+def served(api: RunningApi, queue: Queue | None = None) -> Iterator[Wire]:
+    """A server over the same settings; `queue` stands in for the broker."""
     # Its own application over the same database and storage: each event loop has one.
-    with running_server(api) as port:
+    with running_server(api, queue or api.broker.queue()) as port:
         wire = Wire(api, port)
         with wire.http:
             yield wire
 
 
 @contextmanager
-def running_server(api: RunningApi) -> Iterator[int]:
-    app = create_app(api.settings, api.broker.queue())
+def running_server(api: RunningApi, queue: Queue) -> Iterator[int]:
+    app = create_app(api.settings, queue)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -81,3 +81,24 @@ def test_a_posted_job_becomes_a_checkpoint_that_the_stock_library_forecasts_the_
     )
     assert stock.returncode == 0, stock.stdout + stock.stderr
     assert "equal within the tolerance" in stock.stdout
+
+
+@pytest.mark.parametrize("client", ["sqlite and folder"], indirect=True)
+def test_a_job_whose_data_turn_out_unusable_fails_with_the_reason(client: Client, tmp_path: Path) -> None:
+    """Nothing in the schema shows it: each series is long enough, but the observed values are not."""
+    file = tmp_path / "gaps.csv"
+    rows = [
+        f"2026-01-01T{step // 12:02}:{step % 12 * 5:02}:00Z,{step if step < 5 else ''}" for step in range(120)
+    ]
+    file.write_text("\n".join(["timestamp,cpu_percent", *rows]) + "\n")
+    dataset = client.await_dataset(client.upload_dataset(file, "csv").id)
+    training = TRAINING.model_copy(update={"target_metrics": ["cpu_percent"]})
+
+    job = client.submit(JobCreate(dataset_id=dataset.id, training=training))
+    job = client.await_job(job.id, poll_seconds=0.2)
+
+    assert job.status == "failed"
+    assert job.status_reason is not None
+    assert job.status_reason.code == "invalid_dataset"
+    assert job.fault == "user"
+    assert "Traceback" not in job.status_reason.message

@@ -45,6 +45,20 @@ def test_a_child_that_ends_without_a_word_has_crashed(ending: Ending) -> None:
     assert outcome.reason is RequeueReason.CRASHED
 
 
+def test_a_kill_by_the_kernel_for_want_of_memory_says_what_to_do() -> None:
+    killed = Ending(-9, killed=False)
+
+    outcome = judge(None, killed, None, has_checkpoint=True, out_of_memory=True)
+
+    assert isinstance(outcome, JobFailed)
+    assert outcome.code is FailureReason.OUT_OF_MEMORY
+    assert "halve batch_size" in outcome.message
+
+
+def test_a_crash_while_the_kernel_kills_elsewhere_is_a_crash() -> None:
+    assert isinstance(judge(None, CRASHED, None, has_checkpoint=True, out_of_memory=True), JobRequeued)
+
+
 def test_a_users_mistake_without_a_reason_is_not_tried_again() -> None:
     outcome = judge(None, REFUSED, None, has_checkpoint=False)
 

@@ -112,7 +112,7 @@ class _Troubles:
         values[np.isinf(values)] = np.nan
         if _is_percent(name, unit):
             self._at_rows("out_of_range", name, "outside 0 to 100", (values < 0) | (values > 100), shown)
-        elif words(name)[:1] == ["load"]:
+        elif "load" in words(name):
             self._at_rows("out_of_range", name, "negative", values < 0, shown)
         self._look_for_constant(name, values)
 
@@ -188,7 +188,7 @@ class _Troubles:
 
 def _is_percent(name: str, unit: str | None) -> bool:
     unit = (unit or "").strip().lower()
-    return unit in _PERCENT or unit == "%" or name.endswith("%") or bool(_PERCENT & set(words(name)[-1:]))
+    return unit in _PERCENT or unit == "%" or name.endswith("%") or bool(_PERCENT & set(words(name)))
 
 
 def _interleaved(lists: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

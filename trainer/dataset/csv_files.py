@@ -6,6 +6,7 @@ import csv
 from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from trainer.dataset.batches import gather
@@ -97,11 +98,19 @@ def _batches(
             ),
         )
         for batch in reader:
-            yield dict(zip(batch.schema.names, batch.columns, strict=True))
+            columns = (
+                batch.columns if delimiter != ";" else [_with_points(column) for column in batch.columns]
+            )
+            yield dict(zip(batch.schema.names, columns, strict=True))
     except pa.ArrowInvalid as error:
         raise _csv_problem(str(error), ragged, limits) from error
     except DAMAGED as error:
         raise _damaged() from error
+
+
+def _with_points(values: pa.Array) -> pa.Array:
+    """Where semicolons part the cells, 12,5 is a number with a decimal comma."""
+    return pc.replace_substring_regex(values, r"^(\s*[+-]?\d+),(\d+\s*)$", r"\1.\2")
 
 
 def _csv_problem(message: str, ragged: list[Any], limits: ReadLimits) -> DatasetError:

@@ -234,6 +234,12 @@ def test_the_usual_spellings_of_no_value_are_missing(write: Write) -> None:
     assert table["cpu"][7].as_py() == 1.5
 
 
+def test_decimal_commas_are_numbers_between_semicolons(write: Write) -> None:
+    table = read(write, "time;cpu;mem\n2026-01-01;12,5;-0,25\n2026-01-02;7;1,0\n")
+    assert table["cpu"].to_pylist() == [12.5, 7.0]
+    assert table["mem"].to_pylist() == [-0.25, 1.0]
+
+
 def test_semicolons_quotes_and_a_byte_order_mark_are_understood(write: Write) -> None:
     text = '\ufefftime;"server; name";cpu\n2026-01-01;"a; ""b""\nc";1.5\n'
     table = read(write, text)

@@ -20,6 +20,7 @@ from trainer.dataset.errors import DatasetError
 from trainer.dataset.inspection import inspect as inspect_dataset
 from trainer.dataset.schema import DatasetFormat, DatasetMapping
 from trainer.errors import TrainerError
+from trainer.threads import let_threads_sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +106,7 @@ def run_training(
         highlight=False,
         soft_wrap=True,
     )
+    let_threads_sleep()
     with console.status("Loading torch"):
         from trainer.recipe import DatasetFile  # seconds of imports, after the quick refusals
     with TrainingScreen(console) as screen, _stopping_on_interrupt(console, screen):

@@ -73,7 +73,7 @@ class Launcher:
         process = subprocess.Popen(
             command,
             env=os.environ | quick | self._environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

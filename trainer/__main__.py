@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from trainer.errors import TrainerError
 from trainer.events import Failed
 from trainer.pipe import STDIN, SupervisorPipe, take_stdout
+from trainer.threads import let_threads_sleep
 
 if TYPE_CHECKING:
     from trainer.events import FailureCode
@@ -59,6 +60,7 @@ def _run(run_dir: Path, threads: int | None, observer: Observer) -> None:
     schema = DatasetSchema.model_validate_json((run_dir / "schema.json").read_bytes())
     mapping = DatasetMapping.model_validate_json((run_dir / "mapping.json").read_bytes())
 
+    let_threads_sleep()
     # Collecting garbage while half a million objects are imported takes half a second and finds none.
     gc.disable()
     import torch  # noqa: PLC0415

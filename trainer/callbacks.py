@@ -267,3 +267,6 @@ class StopWatch(pl.Callback):
         obey_stop_wish(self._observer, self._step)
         if self._deadline is not None and time.monotonic() >= self._deadline:
             raise TrainingCut("time_limit")
+
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        obey_stop_wish(self._observer, self._step)

@@ -26,11 +26,11 @@ def write_checkpoint(
     """Write a whole file, renamed into place; it replaces an older one at once.
 
     `parameters` are the dataset's (`stock.dataset_parameters`), `outer_arguments` those of the network that
-    were kept from our constructor. Weights only: a pickle is no place to resume from.
+    were kept from our constructor; `epoch` counts from 1. Weights only: a pickle is no place to resume from.
     """
     special = {name: getattr(model, name) for name in model.hparams_special} | outer_arguments
     checkpoint = {
-        "epoch": epoch,
+        "epoch": epoch - 1,  # Lightning counts from 0
         "global_step": step,
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": {name: weight.cpu() for name, weight in model.state_dict().items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -149,7 +150,7 @@ class TrainingSpec(BaseModel):
             raise PydanticCustomError(
                 "not_supported",
                 "{field} is not supported yet; leave it out or set it to {accepted}",
-                {"field": info.field_name, "accepted": str(accepted).lower()},
+                {"field": info.field_name, "accepted": json.dumps(accepted)},
             )
         return value
 

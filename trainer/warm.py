@@ -14,11 +14,13 @@ import sys
 import threading
 
 from trainer.pipe import STDIN, SUPERVISOR_IS_GONE
+from trainer.threads import let_threads_sleep
 
 
 def main() -> int:
     """Returns the exit code of the run."""
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
+    let_threads_sleep()
     importlib.import_module("trainer.recipe")
     order = json.loads(_read_line(STDIN))
     sys.argv = ["trainer", order["run_dir"], "--threads", str(order["threads"])]

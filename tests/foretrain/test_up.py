@@ -126,6 +126,17 @@ def test_a_child_that_dies_is_started_again(launcher: Launcher, tmp_path: Path, 
     assert service.stop(signal.SIGTERM) == 0
 
 
+def test_it_ends_with_its_stdin_when_told_so(launcher: Launcher, tmp_path: Path) -> None:
+    service = launcher.start(tmp_path / "data", "--end-with-stdin")
+    watches = [Watch(pid) for pid in service.pids()]
+    assert service.process.stdin is not None
+
+    service.process.stdin.close()
+
+    assert all(watch.ends_within(DEADLINE) for watch in watches)
+    assert service.process.wait() == 0
+
+
 def test_everything_is_for_its_owner_alone(launcher: Launcher, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     launcher.start(data_dir)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # A step with fewer observed values borrows those of all steps.
 FEWEST_PER_STEP = 30
 _FLOOR_SHARE = 0.01
+_ENOUGH_WINDOWS = 500
+_FLAT = 16
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -65,25 +68,42 @@ class Calibration:
 
 
 def fit_calibration(
-    actual: Array, weight: Array, forecasts: Array, quantiles: Sequence[float]
+    actual: Array, weight: Array, forecasts: Array, quantiles: Sequence[float], trust: Array | None = None
 ) -> Calibration:
     """Fit on held-out windows.
 
     `actual`, `weight` are (n, horizon, n_targets); `forecasts` (n, horizon, n_targets, n_quantiles), sorted.
-    On exchangeable new windows each interval then covers its nominal share, or up to 1/(n + 1) more.
+    `trust` (n,) says how much each window counts, 1 where left out. On exchangeable new windows each interval
+    then covers its nominal share, or slightly more.
     """
     pairs = intervals(quantiles)
     horizon, n_targets = actual.shape[1:]
     sharp = np.asarray(forecasts, np.float64)
     floors = _floors(sharp, weight, quantiles)
     scales = _scales(sharp, quantiles, floors)
+    trusted = np.ones(len(actual)) if trust is None else np.asarray(trust, np.float64)
     shifts = np.zeros((n_targets, len(pairs), horizon))
     for place, pair in enumerate(pairs):
         outside = np.maximum(sharp[..., pair.low] - actual, actual - sharp[..., pair.high]) / scales
-        outside[weight == 0] = np.inf
         for target in range(n_targets):
-            shifts[target, place] = _shifts(outside[:, :, target], pair.nominal)
+            counted = np.where(weight[:, :, target] > 0, trusted[:, None], 0.0)
+            shifts[target, place] = _shifts(outside[:, :, target], counted, pair.nominal)
     return Calibration(tuple(quantiles), shifts, floors)
+
+
+def trust_by_age(age: npt.NDArray[np.int64], horizon: int) -> Floats:
+    """How much each validation window counts, (n,); `age` is how many steps its series's newest lies ahead.
+
+    Servers drift, so what the newest windows show holds longer (Barber et al., arXiv 2202.13415). The
+    half-life is one horizon, or doubled until enough windows are left to tell a 96 % interval by.
+    """
+    half_life = float(horizon)
+    while half_life < _FLAT * max(int(age.max(initial=0)), 1):
+        trust = np.asarray(0.5 ** (age / half_life))
+        if trust.sum() ** 2 / (trust**2).sum() >= _ENOUGH_WINDOWS:
+            return trust
+        half_life *= 2
+    return np.ones(len(age))
 
 
 def _floors(forecasts: Floats, weight: Array, quantiles: Sequence[float]) -> Floats:
@@ -106,16 +126,23 @@ def _widest(forecasts: Floats, quantiles: Sequence[float]) -> Floats:
     return widest
 
 
-def _shifts(outside: Floats, nominal: float) -> Floats:
-    """(horizon,) conformal quantile of the scores (n, horizon); inf marks scores that do not count."""
-    horizon = outside.shape[1]
-    counts = np.isfinite(outside).sum(axis=0)
-    pooled = np.sort(outside, axis=None)[: int(counts.sum())]
-    ranked = np.sort(outside, axis=0)
-    shifts = np.zeros(horizon)
-    for step in range(horizon):
-        scores = ranked[: counts[step], step] if counts[step] >= FEWEST_PER_STEP else pooled
-        if len(scores):
-            rank = int(np.ceil((len(scores) + 1) * nominal))
-            shifts[step] = scores[min(rank, len(scores)) - 1]
+def _shifts(outside: Floats, counted: Floats, nominal: float) -> Floats:
+    """(horizon,) conformal quantile of the scores (n, horizon), each counting as much as `counted` says."""
+    seen = counted > 0
+    few = seen.sum(axis=0) < FEWEST_PER_STEP
+    pooled = _conformal_quantile(outside[seen], counted[seen], nominal) if few.any() else 0.0
+    shifts = np.full(outside.shape[1], pooled)
+    for step in np.flatnonzero(~few):
+        here = seen[:, step]
+        shifts[step] = _conformal_quantile(outside[here, step], counted[here, step], nominal)
     return shifts
+
+
+def _conformal_quantile(scores: Floats, counted: Floats, nominal: float) -> float:
+    """The smallest score that holds the nominal share, a new window counting as much as the heaviest."""
+    if not len(scores):
+        return 0.0
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(counted[order])
+    needed = nominal * (reached[-1] + counted.max()) - _ROUNDING
+    return float(scores[order][min(int(np.searchsorted(reached, needed)), len(scores) - 1)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.evaluation.calibration import Calibration, fit_calibration
+from trainer.evaluation.calibration import Calibration, fit_calibration, trust_by_age
 from trainer.evaluation.intervals import scored_quantiles
 from trainer.evaluation.rivals import Rivals
 from trainer.evaluation.season import Season, choose_season
@@ -84,7 +84,10 @@ def _calibrate(inputs: EvaluationInputs) -> Calibration | None:
         return None
     actual = np.stack([part.values for part in parts], axis=-1)
     ordered = np.sort(np.asarray(forecasts.quantiles, np.float64), axis=-1)
-    return fit_calibration(actual, weight, ordered, inputs.quantiles)
+    newest = np.zeros(inputs.series.n_series, np.int64)
+    np.maximum.at(newest, forecasts.series_index, forecasts.origin_row)
+    trust = trust_by_age(newest[forecasts.series_index] - forecasts.origin_row, inputs.horizon)
+    return fit_calibration(actual, weight, ordered, inputs.quantiles, trust)
 
 
 def _calibration_reason(inputs: EvaluationInputs, calibration: Calibration | None) -> str | None:

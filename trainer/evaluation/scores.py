@@ -20,7 +20,7 @@ def pinball(actual: Array, forecast: Array, quantile: float) -> Floats:
 
 
 def q_risk(actual: Array, forecast: Array, quantile: float, weight: Array, axis: int | None = None) -> Floats:
-    """Normalised quantile loss of Lim et al., arXiv 1912.09363, equation 25: 2·Σ loss / Σ |y|.
+    """Normalised quantile loss of Lim et al., arXiv 1912.09363: 2·Σ loss / Σ |y|.
 
     All arrays are (n, horizon); `axis=0` gives one number per horizon step, None a single one.
     """

@@ -24,8 +24,8 @@ def choose_season(training_steps: int, frequency_seconds: float) -> tuple[Season
         whole = abs(steps * frequency_seconds - seconds) <= _TOLERANCE * seconds
         if whole and steps >= _FEWEST_STEPS and 2 * steps <= training_steps:
             return Season(name, steps), (
-                f"a {name} of {steps} steps is the longest season that fits twice into the {training_steps} "
-                "steps of the training part"
+                f"a season of {steps} steps (one {name}) is the longest that fits twice into the "
+                f"{training_steps} steps of the training part"
             )
     return None, (
         f"no week, day or hour of at least {_FEWEST_STEPS} whole steps of {frequency_seconds:g} s fits twice "

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.evaluation.samples import NORMAL, QUANTILES
-from trainer.evaluation.calibration import Calibration, fit_calibration
+from trainer.evaluation.calibration import Calibration, fit_calibration, trust_by_age
 from trainer.evaluation.intervals import intervals
 
 HORIZON = 6
@@ -61,6 +61,43 @@ def test_masked_steps_do_not_count() -> None:
     spoilt = np.where(weight == 0, 1e6, truth)
     shifts = fit_calibration(truth, weight, past, QUANTILES).shifts
     assert np.array_equal(fit_calibration(spoilt, weight, past, QUANTILES).shifts, shifts)
+
+
+def test_trust_counts_like_repetition() -> None:
+    past, truth = forecasts_and_truth(12, 60, overconfident=2.0)
+    trust = np.random.default_rng(12).integers(1, 4, 60).astype(float)
+    twice = np.repeat(np.arange(60), trust.astype(int))
+    weighted = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES, trust).shifts
+    repeated = fit_calibration(truth[twice], np.ones(truth[twice].shape), past[twice], QUANTILES).shifts
+    # A new window counts as the heaviest here and as one there, and floors differ a little.
+    assert np.median(np.abs(weighted - repeated)) < 0.02
+
+
+def test_newer_windows_count_more_where_there_are_enough_of_them() -> None:
+    ages = np.tile(np.arange(48), 200)
+    trust = trust_by_age(ages, 12)
+    assert trust[:48] == pytest.approx(0.5 ** (np.arange(48) / 12))
+    assert (trust_by_age(np.arange(400), 12) == 1).all()
+    few_series = trust_by_age(np.tile(np.arange(400), 3), 12)
+    assert 0 < few_series[399] < 1
+    assert few_series.sum() ** 2 / (few_series**2).sum() >= 500
+
+
+def test_intervals_follow_a_drift_of_the_spread() -> None:
+    rng = np.random.default_rng(13)
+    age = np.tile(np.arange(60), 200)
+    spread = 2.0 - age / 60
+    truth = (spread[:, None, None] * rng.normal(0, 1, (len(age), HORIZON, 1))) + 50
+    past = np.broadcast_to(50 + NORMAL, (len(age), HORIZON, 1, 7))
+    fresh = 50 + 2.0 * rng.normal(0, 1, (4000, HORIZON, 1))
+    forecasts = np.broadcast_to(50 + NORMAL, (4000, HORIZON, 1, 7))
+
+    def coverage_80(trust: np.ndarray | None) -> float:
+        calibration = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES, trust)
+        return float(covered(calibration.apply(forecasts), fresh)[1].mean())
+
+    assert coverage_80(None) < 0.7
+    assert coverage_80(trust_by_age(age, HORIZON)) == pytest.approx(0.8, abs=0.05)
 
 
 def test_a_step_with_few_values_borrows_from_all() -> None:

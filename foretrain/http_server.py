@@ -14,6 +14,7 @@ import uvicorn
 from api.main import create_app
 from foretrain.refusals import Refusal
 from foretrain.setup import set_up
+from foretrain.stopping import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,8 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 
 def run_api(host: str | None, port: int | None) -> int:
     """The API as a process of its own, until SIGINT or SIGTERM."""
+    # uvicorn raises a signal again once it has come to its end; unheard, a clean stop would read as a kill.
+    Signals()
     settings = set_up()
     server = uvicorn.Server(_config(settings))
     with listen(host or settings.host, settings.port if port is None else port) as listener:

@@ -67,4 +67,4 @@ def _explain(entry: dict[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.{_DIGITS}g}"
+    return "-" if value is None else f"{value:#.{_DIGITS}g}"

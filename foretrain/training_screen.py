@@ -75,7 +75,7 @@ class TrainingScreen:
             case MetricsReported():
                 self.show_losses({name: event.values[name] for name in _LOSSES if name in event.values})
                 if "val_loss" in event.values and not self._console.is_terminal:
-                    self._say(f"epoch {event.epoch + 1}: {self._shown_losses()}")  # a bar is no use in a file
+                    self._say(f"epoch {event.epoch}: {self._shown_losses()}")  # a bar is no use in a file
             case ProgressReported():
                 self._latest = event
                 self._draw()
@@ -98,7 +98,7 @@ class TrainingScreen:
 
     def _parts(self) -> list[str]:
         latest = self._latest
-        parts = [] if latest is None else [f"epoch {min(latest.epoch + 1, latest.epochs)}/{latest.epochs}"]
+        parts = [] if latest is None else [f"epoch {latest.epoch}/{latest.epochs}"]
         parts.append(self._shown_losses())
         if latest is not None and latest.eta_seconds is not None:
             parts.append(f"ETA {format_duration(latest.eta_seconds)}")

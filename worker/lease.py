@@ -93,6 +93,8 @@ class Lease:
     def _keep(self) -> None:
         while not self._over.wait(self._heartbeat_seconds):
             self._renew_once()
+        if self._progress is not None and not self.is_lost:
+            self._renew_once()  # an ended job shows how far it came
 
     def _renew_once(self) -> None:
         asked_at, progress = time.monotonic(), self._progress

@@ -11,7 +11,7 @@ import pytest
 
 OURS = ("api", "core", "worker", "trainer", "foretrain", "migrations")
 TRAINING = {"torch", "lightning", "pytorch_lightning", "pytorch_forecasting", "pandas", "matplotlib", "scipy"}
-SERVER = {"fastapi", "sqlalchemy", "celery", "pyarrow", "numpy", "core", "api", "worker"}
+SERVER = {"fastapi", "sqlalchemy", "celery", "obstore", "pyarrow", "numpy", "api", "worker"}
 
 
 def modules_after(statement: str) -> set[str]:

@@ -149,7 +149,7 @@ def inspect_dataset(
         return False
     keeper = _Keeper(db, inspection, settings, stop or threading.Event())
     try:
-        with _at_hand(storage, inspection.storage_key, keeper.check) as path:
+        with _at_hand(storage, inspection.storage_key, settings.data_dir, keeper.check) as path:
             outcome = inspect_in_child(path, inspection.format, inspection.mapping, settings, keeper.check)
         with db.sessions.begin() as session:
             service.finish_inspection(session, inspection, outcome)
@@ -191,13 +191,17 @@ class _Keeper:
 
 
 @contextmanager
-def _at_hand(storage: ObjectStorage, key: str, keep: Callable[[], None]) -> Iterator[Path]:
-    """The object as a local file; fetched into a temporary one where the storage is no folder."""
+def _at_hand(storage: ObjectStorage, key: str, data_dir: Path, keep: Callable[[], None]) -> Iterator[Path]:
+    """The object as a local file; fetched into a temporary one where the storage is no folder.
+
+    Under `data_dir`: a container's /tmp is often a small piece of memory, and a dataset may be 2 GiB.
+    """
     path = storage.local_path(key)
     if path is not None:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="foretrain-inspection-") as folder:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="inspection-", dir=data_dir) as folder:
         path = Path(folder) / "dataset"
         with path.open("wb") as file:
             for chunk in storage.read_range(key, 0, storage.size(key)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import Counter
 
@@ -33,7 +32,7 @@ class Inspections:
         self._storage = storage
         self._settings = settings
         self._stop = threading.Event()
-        self._places = asyncio.Semaphore(os.cpu_count() or 1)
+        self._places = asyncio.Semaphore(settings.inspections_at_once)
         self._running: dict[str, asyncio.Task[Dataset]] = {}
         self._waiting: Counter[str] = Counter()
 

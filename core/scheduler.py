@@ -60,7 +60,7 @@ class Scheduler:
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + TIDY_SECONDS
             self._attempt(self._remove_unfinished_uploads)
-            self._attempt(self._purge_deleted_datasets)
+            self._attempt(self._purge_useless_datasets)
             self._attempt(self._forget_idempotency_keys)
 
     def join(self) -> None:
@@ -117,10 +117,10 @@ class Scheduler:
                 dataset_rows.remove_upload(session, upload.dataset_id)
             _log.info("unfinished_upload_removed", dataset_id=upload.dataset_id)
 
-    def _purge_deleted_datasets(self) -> None:
+    def _purge_useless_datasets(self) -> None:
         with self._db.readers.begin() as session:
-            deleted = dataset_rows.unpurged(session, AT_ONCE)
-        for dataset in deleted:
+            useless = dataset_rows.unpurged(session, AT_ONCE)
+        for dataset in useless:
             self._storage.delete(dataset.storage_key)
             with self._db.sessions.begin() as session:
                 dataset_rows.note_purged(session, dataset.id)

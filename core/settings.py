@@ -52,6 +52,8 @@ class Settings(BaseSettings):
         8 * GIBIBYTE, ge=GIBIBYTE // 8, description="Address space of the child."
     )
 
+    inspections_at_once: int = Field(2, ge=1, description="In one process; each may take that much memory.")
+
     log_format: Literal["json", "console"] = "console"
 
     @model_validator(mode="before")

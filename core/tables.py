@@ -115,8 +115,8 @@ class Dataset(Table):
         Index(
             "ix_datasets_unpurged",
             "deleted_at",
-            postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL"),
-            sqlite_where=text("deleted_at IS NOT NULL AND purged_at IS NULL"),
+            postgresql_where=text("(deleted_at IS NOT NULL OR status = 'rejected') AND purged_at IS NULL"),
+            sqlite_where=text("(deleted_at IS NOT NULL OR status = 'rejected') AND purged_at IS NULL"),
         ),
     )
 
@@ -146,7 +146,7 @@ class Dataset(Table):
     deleted_at: Mapped[datetime | None] = mapped_column(
         doc="Rows stay for the jobs that name them; reads leave them out."
     )
-    purged_at: Mapped[datetime | None] = mapped_column(doc="When the bytes of a deleted dataset went.")
+    purged_at: Mapped[datetime | None] = mapped_column(doc="When the bytes of a deleted or rejected dataset went.")
 
 
 class Job(Table):

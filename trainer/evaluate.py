@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer.batches import WindowBatches
 from trainer.evaluation.inputs import EvaluationInputs, ForecastSet
 from trainer.evaluation.result import evaluate
 from trainer.forecasting import forecast, forward_batch_size, look_inside
 from trainer.observer import obey_stop_wish
-from trainer.windows import WindowBatches
 
 if TYPE_CHECKING:
     import numpy.typing as npt

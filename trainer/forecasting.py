@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainer.windows import WindowBatches
+from trainer.batches import WindowBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import seed_everything
 
 from trainer import stock
+from trainer.batches import WindowBatches
 from trainer.callbacks import RunSize
 from trainer.dataset.errors import DatasetError
 from trainer.dataset.series import SeriesData, load_series
@@ -24,7 +25,7 @@ from trainer.resolution import UnknownColumns, resolve_columns
 from trainer.scaling import Scaling, fit_scaling
 from trainer.schedule import LearningRate
 from trainer.split import Split, Windows, split_series, too_short
-from trainer.windows import WindowBatches, WindowSource
+from trainer.windows import WindowSource
 
 if TYPE_CHECKING:
     from trainer.hardware import Hardware

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 FLOOR_SHARE = 0.1
-# Where a metric never moves in any series, any positive floor will do; this one fits its magnitude.
+# A series that moves by less than this share of its level stands still: float32 resolves little more.
+STILL_SHARE = 1e-6
+# Where a metric stands still in every series, any positive floor will do; this one fits its level.
 FLAT_FLOOR_SHARE = 1e-3
 
 
@@ -28,8 +30,8 @@ FLAT_FLOOR_SHARE = 1e-3
 class Scaling:
     """What turns values into the network's inputs and its outputs into values.
 
-    `series` names the rows of the per-series tables; a series that is not in it takes its own history, or, in
-    stock pytorch-forecasting, the fleet's median.
+    `series` names the rows of the per-series tables; a series that is not in it gets the tables' medians, as in
+    stock pytorch-forecasting.
     """
 
     normalizer: Normalizer
@@ -83,11 +85,11 @@ def _training_values(series: SeriesData, name: str, parts: list[slice]) -> list[
 
 def _floor(values: list[FloatArray]) -> float:
     spreads = np.array([part.std() for part in values])
-    magnitude = max(float(np.median([np.abs(part).mean() for part in values])), 1.0)
-    moving = spreads[spreads > FLAT_FLOOR_SHARE * FLOOR_SHARE * magnitude]
-    if not len(moving):
-        return FLAT_FLOOR_SHARE * magnitude
-    return FLOOR_SHARE * float(np.median(moving))
+    levels = np.array([np.abs(part).mean() for part in values])
+    moving = spreads[spreads > STILL_SHARE * levels]
+    if len(moving):
+        return FLOOR_SHARE * float(np.median(moving))
+    return FLAT_FLOOR_SHARE * (float(np.median(levels)) or 1.0)
 
 
 def _series_scales(

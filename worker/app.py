@@ -173,4 +173,9 @@ def _trainer_environment(hardware: Hardware, folder: Path) -> dict[str, str]:
     scratch = folder / "tmp"
     scratch.mkdir()
     devices = ",".join(str(gpu.index) for gpu in hardware.gpus)
-    return {**child_environment(os.environ), "CUDA_VISIBLE_DEVICES": devices, "TMPDIR": str(scratch)}
+    return {
+        **child_environment(os.environ),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which nvidia-smi numbers them, which we asked
+        "CUDA_VISIBLE_DEVICES": devices,
+        "TMPDIR": str(scratch),
+    }

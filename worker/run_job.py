@@ -130,7 +130,7 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
         return judge_unstarted(reins.wish) if reins.wish == "cancel" else lack
     lease.check()
     if reins.wish is not None:
-        return judge_unstarted(reins.wish)
+        return judge_unstarted(reins.wish, has_checkpoint=ledger.job.checkpoint is not None)
 
     with (
         Recorder(ledger.record, on_lost=lease.give_up) as recorder,
@@ -148,7 +148,8 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
         recorder.finish(lambda: lease.seconds_left)
 
     logger.info("trainer_ended", ending=ending.describe(), killed=ending.killed, wish=reins.wish)
-    has_checkpoint = not _CHECKPOINTS.isdisjoint(uploader.published)
+    # An earlier attempt's counts: the job is not without a result because this one came to none.
+    has_checkpoint = ledger.job.checkpoint is not None or not _CHECKPOINTS.isdisjoint(uploader.published)
     outcome = judge(
         last_word,
         ending,

@@ -18,7 +18,7 @@ import structlog
 from pydantic import ValidationError
 
 from core.datasets import service
-from core.errors import InspectionLost, StorageKeyMissing
+from core.errors import InspectionLost, StorageKeyMissing, StorageUnavailable
 from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetProblem, DatasetSchema
 
 if TYPE_CHECKING:
@@ -157,6 +157,11 @@ def inspect_dataset(
         with db.sessions.begin() as session:
             service.release_inspection(session, inspection)
         return False
+    except StorageUnavailable:
+        # Not the file's fault: an outage must not use up the attempts it has.
+        with db.sessions.begin() as session:
+            service.release_inspection(session, inspection)
+        raise
     except (InspectionCrashed, InspectionLost, StorageKeyMissing) as problem:
         _log.warning("inspection_broke_off", dataset_id=dataset_id, problem=str(problem))
         return False

@@ -191,10 +191,9 @@ def lost_inspections(session: Session, limit: int) -> Sequence[str]:
 
 
 def unpurged(session: Session, limit: int) -> Sequence[Dataset]:
-    """Deleted datasets whose bytes may still be there."""
-    return session.scalars(
-        select(Dataset).where(Dataset.deleted_at.is_not(None), Dataset.purged_at.is_(None)).limit(limit)
-    ).all()
+    """Deleted and rejected datasets whose bytes may still be there."""
+    useless = or_(Dataset.deleted_at.is_not(None), Dataset.status == DatasetStatus.REJECTED)
+    return session.scalars(select(Dataset).where(useless, Dataset.purged_at.is_(None)).limit(limit)).all()
 
 
 def note_purged(session: Session, dataset_id: str) -> None:

@@ -291,10 +291,11 @@ def publish_artifact(session: Session, job: Job, row: Artifact) -> str | None:
 
 
 def complete_artifacts(session: Session, job: Job) -> None:
-    """Marks what the attempt stored as final."""
+    """Marks as final what the attempt stored, and what the attempt with the best checkpoint did."""
+    attempts = {job.attempt, (job.best_checkpoint or {}).get("attempt", job.attempt)}
     session.execute(
         update(Artifact)
-        .where(Artifact.job_id == job.id, Artifact.attempt == job.attempt)
+        .where(Artifact.job_id == job.id, Artifact.attempt.in_(attempts))
         .values(complete=True),
         execution_options={"synchronize_session": False},
     )

@@ -124,7 +124,14 @@ def cancel(session: Session, tenant_id: str, job_id: str) -> Job:
         return job
     if job.status is JobStatus.RUNNING:
         return _still_there(repository.note_wish(session, job, NewEvent("job.cancel_requested")))
-    wished = {"cancel_requested_at": db_now()}
+    # What an earlier attempt failed of is no reason of this end.
+    wished = {
+        "cancel_requested_at": db_now(),
+        "stop_reason": "cancelled",
+        "reason_code": None,
+        "reason_message": None,
+        "not_before": None,
+    }
     event = NewEvent("job.cancelled")
     return _still_there(repository.transition(session, job.id, JobStatus.CANCELLED, event, values=wished))
 

@@ -103,8 +103,8 @@ def upgrade() -> None:
             "ix_datasets_unpurged",
             ["deleted_at"],
             unique=False,
-            postgresql_where=sa.text("deleted_at IS NOT NULL AND purged_at IS NULL"),
-            sqlite_where=sa.text("deleted_at IS NOT NULL AND purged_at IS NULL"),
+            postgresql_where=sa.text("(deleted_at IS NOT NULL OR status = 'rejected') AND purged_at IS NULL"),
+            sqlite_where=sa.text("(deleted_at IS NOT NULL OR status = 'rejected') AND purged_at IS NULL"),
         )
         batch_op.create_index(
             "uq_datasets_content",
@@ -351,8 +351,8 @@ def downgrade() -> None:
         )
         batch_op.drop_index(
             "ix_datasets_unpurged",
-            postgresql_where=sa.text("deleted_at IS NOT NULL AND purged_at IS NULL"),
-            sqlite_where=sa.text("deleted_at IS NOT NULL AND purged_at IS NULL"),
+            postgresql_where=sa.text("(deleted_at IS NOT NULL OR status = 'rejected') AND purged_at IS NULL"),
+            sqlite_where=sa.text("(deleted_at IS NOT NULL OR status = 'rejected') AND purged_at IS NULL"),
         )
         batch_op.drop_index("ix_datasets_page")
         batch_op.drop_index(

@@ -15,6 +15,7 @@ from trainer.dataset.inspection import inspect
 from trainer.dataset.schema import DatasetMapping
 from trainer.dataset.series import SeriesData
 from trainer.hardware import Hardware
+from trainer.prepare import PreparedRun, prepare
 from trainer.recipe import DatasetFile, TrainingResult, train
 from trainer.spec import TrainingSpec
 
@@ -175,3 +176,14 @@ def two_targets(run_training: Callable[..., Trained]) -> Trained:
     series = fleet([90, 80, 70, 12], ("cpu", "net.in"))
     series.observed["net.in"][20:30] = False
     return run_training(series, target_metrics=["cpu", "net.in"], epochs=2, accumulate_grad_batches=4)
+
+
+@pytest.fixture
+def prepare_small(tmp_path: Path) -> Callable[..., PreparedRun]:
+    """A prepared run on a small fleet; keyword arguments change the spec."""
+
+    def build(columns: tuple[str, ...] = ("cpu_percent", "memory_percent"), **changes: Any) -> PreparedRun:
+        data = dataset_file(fleet([60, 50], columns), tmp_path / "data.parquet")
+        return prepare(small_spec(**({"target_metrics": list(columns)} | changes)), data, PLAIN_CPU)
+
+    return build

@@ -9,10 +9,10 @@ from pytorch_forecasting import TemporalFusionTransformer
 from pytorch_forecasting.models.temporal_fusion_transformer.sub_modules import ScaledDotProductAttention
 
 from trainer import stock
+from trainer.batches import WindowBatches
 from trainer.model import ForecastModel, StepPlan
-from trainer.prepare import PreparedRun, _step_plan, prepare
+from trainer.prepare import PreparedRun, _step_plan
 from trainer.schedule import LearningRate
-from trainer.windows import WindowBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,19 +20,6 @@ if TYPE_CHECKING:
     PrepareSmall = Callable[..., PreparedRun]
 
 GOLDEN_LOSS = 1.96344
-
-
-@pytest.fixture
-def prepare_small(
-    make_series: Any, make_spec: Any, make_dataset: Any, plain_cpu: Any, tmp_path: Any
-) -> PrepareSmall:
-    """A prepared run on a small fleet; keyword arguments change the spec."""
-
-    def build(columns: tuple[str, ...] = ("cpu_percent", "memory_percent"), **changes: Any) -> PreparedRun:
-        data = make_dataset(make_series([60, 50], columns), tmp_path / "data.parquet")
-        return prepare(make_spec(**({"target_metrics": list(columns)} | changes)), data, plain_cpu)
-
-    return build
 
 
 def first_batch(run: PreparedRun) -> Any:

@@ -63,6 +63,16 @@ def test_a_metric_that_never_moves_has_a_floor_that_fits_its_magnitude(make_seri
     assert floor == pytest.approx(2e9 * FLAT_FLOOR_SHARE)
 
 
+def test_a_metric_of_tiny_numbers_is_scaled_like_any_other(make_series: Any) -> None:
+    series, layout = make_series([100, 100]), Layout(("cpu_percent",), (), (), (), ())
+    (floor,) = fit_scaling(series, parts(series), layout, "window_robust").floors
+    series.values["cpu_percent"] *= 1e-9
+
+    assert fit_scaling(series, parts(series), layout, "window_robust").floors[0] == pytest.approx(
+        floor * 1e-9
+    )
+
+
 def test_a_constant_known_covariate_does_not_divide_by_zero(make_series: Any) -> None:
     series = make_series([100], ("cpu_percent", "plan", "fan"))
     series.values["plan"][:] = 3.0

@@ -11,11 +11,12 @@ import torch
 from pytorch_forecasting import TimeSeriesDataSet
 
 from trainer import stock
+from trainer.batches import WindowBatches
 from trainer.clock import calendar_names, calendar_values
 from trainer.layout import SERIES, TIME_INDEX, Layout
 from trainer.scaling import fit_scaling
 from trainer.split import Windows, split_series
-from trainer.windows import WindowBatches, WindowSource, calendar_table, first_time_indices
+from trainer.windows import WindowSource, calendar_table, first_time_indices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,65 +169,6 @@ def test_an_integer_metric_stays_a_number_and_becomes_no_class(
 
     assert actual.dtype == torch.float32
     assert x["encoder_cont"].dtype == torch.float32
-
-
-def test_windows_of_an_epoch_are_all_drawn_once_and_the_last_batch_is_kept(
-    make_series: MakeSeries, make_spec: MakeSpec
-) -> None:
-    series, layout, spec = make_series([40, 25]), Layout(("cpu_percent",), (), (), (), ()), make_spec()
-    windows = all_windows(series, spec)
-    batches = WindowBatches(
-        source_of(series, layout, scaled(series, layout, spec), spec), windows, 32, shuffle_seed=1
-    )
-
-    sizes = [len(x["groups"]) for x, _ in batches]
-    seen = sorted(
-        (int(g), int(t))
-        for x, _ in batches
-        for g, t in zip(x["groups"], x["decoder_time_idx"][:, 0], strict=True)
-    )
-
-    assert sizes == [32, windows.total - 32]
-    assert len(batches) == 2
-    assert len(set(seen)) == windows.total
-
-
-def test_epochs_differ_in_order_and_a_seed_repeats_them(make_series: MakeSeries, make_spec: MakeSpec) -> None:
-    series, layout, spec = (
-        make_series([60, 60]),
-        Layout(("cpu_percent",), (), (), (), ("server",)),
-        make_spec(),
-    )
-    source, windows = source_of(series, layout, scaled(series, layout, spec), spec), all_windows(series, spec)
-
-    def order(epoch: int, seed: int) -> list[int]:
-        batches = WindowBatches(source, windows, 8, shuffle_seed=seed, at_most=40, unknown_share=0.5)
-        batches.set_epoch(epoch)
-        return [
-            int(v) for x, _ in batches for v in (*x["decoder_time_idx"][:, 0], *x["encoder_cat"][:, 0, 0])
-        ]
-
-    assert order(0, 1) == order(0, 1)
-    assert order(0, 1) != order(1, 1)
-    assert order(0, 1) != order(0, 2)
-    assert len(order(0, 1)) == 2 * 40
-
-
-def test_some_windows_hide_their_categories_so_that_the_unknown_is_trained(
-    make_series: MakeSeries, make_spec: MakeSpec
-) -> None:
-    series, layout, spec = (
-        make_series([200, 200]),
-        Layout(("cpu_percent",), (), (), (), ("server",)),
-        make_spec(),
-    )
-    source, windows = source_of(series, layout, scaled(series, layout, spec), spec), all_windows(series, spec)
-
-    batches = WindowBatches(source, windows, 500, shuffle_seed=1, unknown_share=0.1)
-    codes = torch.cat([x["encoder_cat"][:, 0, 0] for x, _ in batches])
-
-    assert set(codes.tolist()) == {0, 1, 2}
-    assert 0.05 < (codes == 0).float().mean() < 0.15
 
 
 def test_a_series_unseen_in_training_gets_the_unknown_category_and_its_own_window_scale(

@@ -30,7 +30,7 @@ FLAT_FLOOR_SHARE = 1e-3
 class Scaling:
     """What turns values into the network's inputs and its outputs into values.
 
-    `series` names the rows of the per-series tables; a series that is not in it gets the tables' medians, as in
+    `series` names the rows of the per-series tables; a series that is not in it gets their medians, as in
     stock pytorch-forecasting.
     """
 

@@ -113,6 +113,22 @@ def test_an_upload_that_never_finished_is_removed(
         assert session.scalar(select(func.count()).select_from(Upload)) == 1
 
 
+def test_the_bytes_of_a_rejected_dataset_go_and_its_row_stays(
+    database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
+) -> None:
+    with database.sessions.begin() as session:
+        data = make_dataset(session, status=DatasetStatus.REJECTED)
+    folder_storage.put_bytes(data.storage_key, b"data")
+
+    scheduler.run_once()
+
+    assert list(folder_storage.list("")) == []
+    with database.readers.begin() as session:
+        row = session.get_one(Dataset, data.id)
+        assert row.purged_at is not None
+        assert row.deleted_at is None
+
+
 def test_the_bytes_of_a_deleted_dataset_go(
     database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
 ) -> None:

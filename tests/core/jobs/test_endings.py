@@ -3,7 +3,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.database import Database, db_now, later
 from core.errors import InvalidTransition, NotFound
@@ -12,7 +12,7 @@ from core.jobs.claim import ClaimedJob
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import MAX_PREEMPTIONS, TRANSITIONS, FailureReason, JobStatus, RequeueReason
 from core.jobs.schemas import JobRead
-from core.tables import Job
+from core.tables import Artifact, Job
 from tests.factories import claim_job, expire_lease, make_job, make_tenant
 
 
@@ -215,6 +215,32 @@ def test_with_a_checkpoint_a_job_whose_time_is_up_has_succeeded(database: Databa
     assert requeue(database, claimed, RequeueReason.WORKER_LOST) is JobStatus.SUCCEEDED
 
     assert read(database, claimed).stop_reason == "time_limit"
+
+
+def test_an_earlier_attempts_checkpoint_is_complete_when_the_time_limit_makes_it_the_result(
+    database: Database,
+) -> None:
+    claimed = run(database, limits={"max_runtime_seconds": 60})
+    store_best_checkpoint(database, claimed)
+    lose(database, claimed)
+    second = claim_again(database, claimed)
+    use_up_runtime(database, second, 61)
+
+    assert requeue(database, second, RequeueReason.WORKER_LOST) is JobStatus.SUCCEEDED
+
+    with database.readers.begin() as session:
+        assert session.scalars(select(Artifact.complete)).all() == [True]
+
+
+def test_a_job_cancelled_while_it_waits_again_does_not_read_as_crashed(database: Database) -> None:
+    claimed = run(database)
+    requeue(database, claimed, RequeueReason.CRASHED)
+
+    with database.sessions.begin() as session:
+        service.cancel(session, claimed.tenant_id, claimed.job_id)
+
+    job = read(database, claimed)
+    assert (job.status, job.stop_reason, job.status_reason) == ("cancelled", "cancelled", None)
 
 
 def test_running_time_adds_up_over_attempts(database: Database) -> None:

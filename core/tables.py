@@ -146,7 +146,9 @@ class Dataset(Table):
     deleted_at: Mapped[datetime | None] = mapped_column(
         doc="Rows stay for the jobs that name them; reads leave them out."
     )
-    purged_at: Mapped[datetime | None] = mapped_column(doc="When the bytes of a deleted or rejected dataset went.")
+    purged_at: Mapped[datetime | None] = mapped_column(
+        doc="When the bytes of a deleted or rejected one went."
+    )
 
 
 class Job(Table):

@@ -78,11 +78,18 @@ def _run(directory: DataDir, signals: Signals, host: str, port: int, devices: st
         server = stack.enter_context(HttpServer(settings, listener))
         stack.enter_context(_scheduling(settings))
         if server.await_start():
-            directory.url_file.write_text(server.url + "\n")
+            _publish(directory.url_file, server.url)
             _welcome(directory, server.url, first=first)
             _tend([child for child in (broker, worker) if child is not None], server, signals)
         _stop(server, worker, signals, settings.stop_grace_seconds + _WORKER_MARGIN_SECONDS)
         return 0 if signals.end_wanted else 1
+
+
+def _publish(url_file: Path, url: str) -> None:
+    # Whole or not at all: others read it as soon as it is there.
+    draft = url_file.with_suffix(".draft")
+    draft.write_text(url + "\n")
+    draft.replace(url_file)
 
 
 def _make_key(settings: Settings, directory: DataDir) -> bool:

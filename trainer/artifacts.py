@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import shutil
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,16 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import torch
 from safetensors.torch import save
 
+from trainer.bundle import DESCRIPTION, MODEL_FORMAT, WEIGHTS, layout_to_json
 from trainer.checkpoint import write_whole
+from trainer.dataset.repairs import data_report
 from trainer.evaluation.calibration import Calibration
 from trainer.events import ArtifactSaved
 from trainer.example import Examples
 from trainer.fit import TENSORBOARD
+from trainer.lr_find.range_test import LR_FIND, write_lr_find
 from trainer.report.html import write_report
-from trainer.report.inputs import Interpretation, ReportInputs
+from trainer.report.inputs import ReportInputs
 from trainer.scaling import scaling_to_json
 
 if TYPE_CHECKING:
@@ -30,9 +34,7 @@ if TYPE_CHECKING:
     from trainer.hardware import Hardware
     from trainer.observer import Observer
     from trainer.prepare import PreparedRun
-    from trainer.recipe import DatasetFile
 
-MODEL_FORMAT = 1
 MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
     ".json": "application/json",
@@ -61,10 +63,10 @@ def save_artifacts(
         observer.report(ArtifactSaved(name=name, media_type=MEDIA_TYPES[Path(name).suffix]))
 
     provenance = _provenance(run, hardware)
-    _write_weights(run, out_dir / "model.safetensors")
-    saved("model.safetensors")
-    _write_json(out_dir / "model.json", _model_description(run, evaluation.scores, provenance))
-    saved("model.json")
+    _write_weights(run, out_dir / WEIGHTS)
+    saved(WEIGHTS)
+    _write_json(out_dir / DESCRIPTION, _model_description(run, evaluation.scores, provenance))
+    saved(DESCRIPTION)
     examples = Examples(run, evaluation.test or evaluation.validation, _calibration(evaluation))
     examples.write(out_dir / "example.parquet")
     saved("example.parquet")
@@ -75,7 +77,10 @@ def save_artifacts(
     saved("result.json")
     _write_metrics(fitted, out_dir / "metrics.csv")
     saved("metrics.csv")
-    write_report(out_dir / "report.html", _report_inputs(run, fitted, evaluation, examples, result))
+    if run.adaptation.lr_find is not None:
+        write_lr_find(out_dir / LR_FIND, run.adaptation.lr_find)
+        saved(LR_FIND)
+    write_report(out_dir / "report.html", _report_inputs(run, fitted, examples, result))
     saved("report.html")
     _zip_folder(out_dir / TENSORBOARD, out_dir / "tensorboard.zip")
     saved("tensorboard.zip")
@@ -96,6 +101,7 @@ def _model_description(
         "format": MODEL_FORMAT,
         "schema": run.data.schema.model_dump(mode="json"),
         "mapping": run.data.mapping.model_dump(mode="json"),
+        "layout": layout_to_json(run.layout),
         "columns": run.layout.internal | run.layout.internal_statics,
         "inputs": run.layout.reals,
         "scaling": scaling_to_json(run.scaling),
@@ -113,7 +119,7 @@ def _calibration(evaluation: Evaluation) -> Calibration | None:
 
 def _provenance(run: PreparedRun, hardware: Hardware) -> dict[str, Any]:
     return {
-        "data_sha256": _file_sha256(run.data),
+        "data_sha256": run.data.sha256,
         "spec_sha256": hashlib.sha256(_canonical(run.spec.model_dump(mode="json"))).hexdigest(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "hardware": hardware.describe() | {"device": run.device.type, "threads": torch.get_num_threads()},
@@ -131,12 +137,13 @@ def _result(
     return {
         "summary": _summary(run, fitted, evaluation.scores),
         "scores": evaluation.scores,
+        "interpretation": asdict(evaluation.interpretation),
         "stop_reason": fitted.stop_reason,
         "best": {
-            "val_loss": best.best_loss,
-            "val_loss_per_target": dict(zip(run.layout.targets, best.best_losses, strict=True)),
-            "epoch": best.best_epoch,
-            "step": best.best_step,
+            "val_loss": best.loss,
+            "val_loss_per_target": dict(zip(run.layout.targets, best.losses, strict=True)),
+            "epoch": best.epoch,
+            "step": best.step,
         },
         "steps": fitted.steps,
         "epochs": fitted.epochs,
@@ -151,14 +158,22 @@ def _result(
         "loss_history": _history(fitted),
         "adjustments": [adjustment.model_dump(mode="json") for adjustment in run.adjustments],
         "warnings": [warning.message for warning in run.warnings],
-        "findings": [finding.model_dump(mode="json") for finding in run.series.findings],
+        "findings": [finding.model_dump(mode="json") for finding in run.findings],
+        "data_report": _data_report(run),
         "resolved_spec": run.resolved_spec,
     } | provenance
 
 
+def _data_report(run: PreparedRun) -> dict[str, Any] | None:
+    series = run.series
+    if series.repairs is None:
+        return None
+    return data_report(series.series_names, series.lengths, series.repairs, run.split.usable)
+
+
 def _summary(run: PreparedRun, fitted: FittedRun, scores: dict[str, Any]) -> dict[str, Any]:
     return {
-        "val_loss": fitted.best.best_loss,
+        "val_loss": fitted.best.loss,
         "scored_on": scores["scored_on"],
         "targets": {name: _headline(scores["targets"][name]) for name in run.layout.targets},
     }
@@ -188,19 +203,11 @@ def _history(fitted: FittedRun) -> dict[str, list[list[float | None]]]:
 def _report_inputs(
     run: PreparedRun,
     fitted: FittedRun,
-    evaluation: Evaluation,
     examples: Examples,
     result: dict[str, Any],
 ) -> ReportInputs:
-    readable = run.layout.readable
-    importance = {
-        kind: {readable.get(name, name): share for name, share in shares.items()}
-        for kind, shares in evaluation.importance.items()
-    }
-    # One network serves all targets: it looks at the same inputs for each.
-    whose = ", ".join(run.layout.targets)
     return ReportInputs(
-        title=f"Forecast of {whose}",
+        title=f"Forecast of {', '.join(run.layout.targets)}",
         result=result,
         metrics=fitted.log.points,
         quantiles=tuple(run.spec.quantiles),
@@ -208,7 +215,8 @@ def _report_inputs(
         adjustments=result["adjustments"],
         warnings=result["warnings"],
         findings=result["findings"],
-        interpretation={whose: Interpretation(importance, evaluation.attention)},
+        data_report=result["data_report"],
+        lr_find=run.adaptation.lr_find,
     )
 
 
@@ -231,8 +239,3 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _canonical(content: dict[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _file_sha256(data: DatasetFile) -> str:
-    with data.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -42,13 +42,18 @@ class WindowBatches:
         self._shuffle_seed = shuffle_seed
         self._unknown_share = unknown_share
         self._epoch = 0
+        self.first_window = 0
         self.sampler, self.batch_sampler = self, None  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
 
+    def begin_at(self, window: int) -> None:
+        """Leave out the first windows of the coming epochs, those done before a run was interrupted."""
+        self.first_window = window
+
     def __len__(self) -> int:
-        return math.ceil(self.size / self.batch_size)
+        return math.ceil((self.size - self.first_window) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         ordinals, unknown = self._draw()
@@ -56,7 +61,7 @@ class WindowBatches:
         series_index = torch.from_numpy(series).to(self.source.device)
         origin_rows = torch.from_numpy(origins).to(self.source.device)
         hidden = None if unknown is None else torch.from_numpy(unknown).to(self.source.device)
-        for start in range(0, self.size, self.batch_size):
+        for start in range(self.first_window, self.size, self.batch_size):
             part = slice(start, start + self.batch_size)
             yield self.source.batch(
                 series_index[part], origin_rows[part], None if hidden is None else hidden[part]

@@ -7,6 +7,7 @@ machine's.
 from __future__ import annotations
 
 import errno
+import resource
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -14,7 +15,20 @@ if TYPE_CHECKING:
 
     from trainer.events import FailureCode
 
-_OUT_OF_MEMORY_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+_OUT_OF_MEMORY_SIGNS = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+)
+# What becomes of a failed allocation in oneDNN and in threading; either may have other causes too.
+_SIGNS_UNDER_A_LIMIT = (
+    "could not create a primitive",
+    "could not execute a primitive",
+    "could not create a memory",
+    "can't start new thread",
+)
 
 
 class TrainerError(Exception):
@@ -51,6 +65,10 @@ class OutOfMemory(TrainerError):
     code = "out_of_memory"
 
 
+class CannotResume(TrainerError):
+    """The state of an earlier run is damaged, or not this run's."""
+
+
 class NoSpace(TrainerError):
     """The disk is full."""
 
@@ -76,4 +94,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     # torch raises its own class on CUDA and a plain RuntimeError on the CPU; this module loads no torch.
     message = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in message for sign in _OUT_OF_MEMORY_SIGNS)
+    signs = _OUT_OF_MEMORY_SIGNS + (_SIGNS_UNDER_A_LIMIT if _memory_is_limited() else ())
+    return isinstance(error, RuntimeError | OSError) and any(sign in message for sign in signs)
+
+
+def _memory_is_limited() -> bool:
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return limit != resource.RLIM_INFINITY

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.batches import WindowBatches
 from trainer.evaluation.inputs import EvaluationInputs, ForecastSet
 from trainer.evaluation.result import evaluate
-from trainer.forecasting import forecast, forward_batch_size, look_inside
+from trainer.forecasting import forecast, forward_batch_size
+from trainer.interpretation import interpret
 from trainer.observer import obey_stop_wish
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from trainer.fit import FittedRun
+    from trainer.interpretation import Interpretation
     from trainer.observer import Observer
     from trainer.prepare import PreparedRun
     from trainer.split import Windows
 
 # Scores are taken on every window of a tail up to this many, beyond that on every k-th, k <= horizon.
 SCORED_WINDOWS = 20_000
-WINDOWS_LOOKED_INTO = 512
+# A forward takes a third of a training step: looking inside costs less than a tenth of what training did.
+WINDOWS_TRAINED_PER_LOOK = 4
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Evaluation:
     scores: dict[str, Any]
     validation: Windows
     test: Windows | None
-    importance: dict[str, dict[str, float]]
-    attention: npt.NDArray[np.float64]
+    interpretation: Interpretation
 
 
 def evaluate_best(run: PreparedRun, fitted: FittedRun, observer: Observer) -> Evaluation:
@@ -59,8 +58,16 @@ def evaluate_best(run: PreparedRun, fitted: FittedRun, observer: Observer) -> Ev
     )
     scores = evaluate(inputs)
     obey_stop_wish(observer, fitted.steps)
-    importance, attention = look_inside(run.model, _sample(run, WINDOWS_LOOKED_INTO))
-    return Evaluation(scores, validation, test, importance, attention)
+    interpretation = interpret(
+        run.model,
+        run.source,
+        run.split.validation,
+        forward_batch_size(run.spec, run.layout),
+        forwards=fitted.steps * run.spec.effective_batch_size // WINDOWS_TRAINED_PER_LOOK,
+        seed=run.spec.random_seed,
+        between_batches=lambda: obey_stop_wish(observer, fitted.steps),
+    )
+    return Evaluation(scores, validation, test, interpretation)
 
 
 def _forecast_set(run: PreparedRun, fitted: FittedRun, windows: Windows, observer: Observer) -> ForecastSet:
@@ -74,9 +81,3 @@ def _forecast_set(run: PreparedRun, fitted: FittedRun, windows: Windows, observe
     )
     series, origins = windows.locate(np.arange(windows.total))
     return ForecastSet(series, origins, np.sort(quantiles, axis=-1))
-
-
-def _sample(run: PreparedRun, at_most: int) -> WindowBatches:
-    """Validation windows from all over the fleet."""
-    batch_size = forward_batch_size(run.spec, run.layout)
-    return WindowBatches(run.source, run.split.validation, batch_size, at_most=at_most)

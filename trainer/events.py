@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 Phase = Literal["preparing", "lr_find", "training", "validating", "saving"]
 StopReason = Literal["completed", "early_stopped", "max_steps", "time_limit", "cancelled"]
 Wish = Literal["cancel", "pause", "drain", "time_limit"]
+CheckpointName = Literal["model.ckpt", "last.ckpt", "resume.safetensors"]
 FailureCode = Literal[
     "invalid_dataset", "out_of_memory", "diverged", "unsupported_hardware", "no_space", "internal"
 ]
@@ -79,7 +80,7 @@ class CheckpointSaved(_Event):
     """A whole file under the output directory; the name is the artifact's name."""
 
     type: Literal["checkpoint"] = "checkpoint"
-    name: Literal["model.ckpt", "last.ckpt"]
+    name: CheckpointName
     step: int
     epoch: int
     val_loss: float | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,39 +13,100 @@ import pyarrow.parquet as pq
 import torch
 
 from trainer.clock import calendar_names
+from trainer.dataset.filling import open_gaps
 from trainer.layout import SERIES, TIME_INDEX
 from trainer.report.inputs import ExampleForecast
+from trainer.windows import WindowSource
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trainer.dataset.series import SeriesData
     from trainer.evaluation.calibration import Calibration
     from trainer.prepare import PreparedRun
     from trainer.split import Windows
-    from trainer.windows import Batch
+
+IntArray = npt.NDArray[np.int64]
 
 SERIES_SHOWN = 4
+NEW_SERVER = "a new server"
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Some windows of one source, and what the network forecasts for them."""
+
+    data: SeriesData
+    source: WindowSource
+    series: IntArray  # (n,)
+    origins: IntArray  # (n,)
+    known: bool  # whether the network was trained on these series
+    x: dict[str, Any]
+    raw: npt.NDArray[np.float32]  # (n, horizon, targets, quantiles)
+    published: npt.NDArray[np.float32]
 
 
 class Examples:
-    """The last window of some series, spread over the fleet, with the network's float32 forecasts."""
+    """The last window of some series, spread over the fleet, with the network's float32 forecasts.
+
+    One of them comes twice: the second time as a server that the network does not know by name, with the
+    scale of its own history.
+    """
 
     def __init__(self, run: PreparedRun, windows: Windows, calibration: Calibration | None) -> None:
         self._run = run
+        self._calibration = calibration
         count = len(windows.series)
         chosen = np.unique(np.linspace(0, count - 1, min(SERIES_SHOWN, count)).astype(np.int64))
         last = np.cumsum(windows.counts)[chosen] - 1
         self.series, self.origins = windows.locate(last)
-        self.batch: Batch = run.source.batch(
-            torch.from_numpy(self.series).to(run.device), torch.from_numpy(self.origins).to(run.device)
-        )
+        self._known = self._cut(run.series, run.source, self.series, self.origins, known=True)
+        self.published = self._known.published
+        self._cuts = [self._known, self._as_a_new_server(int(self.series[-1]), int(self.origins[-1]))]
+
+    def _cut(
+        self, data: SeriesData, source: WindowSource, series: IntArray, origins: IntArray, *, known: bool
+    ) -> _Cut:
+        run = self._run
+        x, _ = source.batch(torch.from_numpy(series).to(run.device), torch.from_numpy(origins).to(run.device))
         run.model.eval()
         with torch.inference_mode():
-            raw = run.model.quantiles(self.batch[0])
-        self.raw: npt.NDArray[np.float32] = raw.cpu().numpy()  # (n, horizon, targets, quantiles)
+            raw: npt.NDArray[np.float32] = run.model.quantiles(x).cpu().numpy()
         # Sorted, so that quantiles never cross, and calibrated if that was asked for.
-        ordered = np.sort(self.raw, axis=-1)
-        self.published = ordered if calibration is None else calibration.apply(ordered).astype(np.float32)
+        ordered = np.sort(raw, axis=-1)
+        published = (
+            ordered if self._calibration is None else self._calibration.apply(ordered).astype(np.float32)
+        )
+        return _Cut(data, source, series, origins, known, x, raw, published)
+
+    def _as_a_new_server(self, series: int, origin: int) -> _Cut:
+        """A window of a series, as if the network had never been trained on it."""
+        run, data = self._run, self._run.series
+        name = NEW_SERVER
+        while name in data.series_names:
+            name += "*"
+        first = int(data.offsets[series])
+        rows = slice(first, origin + run.spec.horizon)
+        stranger = replace(
+            data,
+            series_names=[name],
+            offsets=np.array([0, rows.stop - first]),
+            times=data.times[rows],
+            values={column: values[rows] for column, values in data.values.items()},
+            observed={column: seen[rows] for column, seen in data.observed.items()},
+            categories={column: [name] for column in data.categories},
+        )
+        here = np.array([origin - first])
+        source = WindowSource(
+            stranger,
+            run.layout,
+            run.scaling,
+            encoder_length=run.spec.encoder_length,
+            horizon=run.spec.horizon,
+            device=run.device,
+            history_end=here,
+        )
+        return self._cut(stranger, source, np.array([0]), here, known=False)
 
     def for_report(self) -> list[ExampleForecast]:
         """One per window and target, in original units."""
@@ -69,38 +131,61 @@ class Examples:
 
     def write(self, path: Path) -> None:
         """Write example.parquet: every input under its inner name, and the forecasts as lists."""
-        table = pa.table(self._inputs() | self._forecasts())
+        table = pa.concat_tables(pa.table(self._inputs(cut) | self._forecasts(cut)) for cut in self._cuts)
         about = json.dumps(self._about())
         pq.write_table(table.replace_schema_metadata({"foretrain": about}), path)
 
-    def _inputs(self) -> dict[str, Any]:
-        run, x = self._run, self.batch[0]
-        length = run.spec.encoder_length + run.spec.horizon
-        rows = (self.origins[:, None] + np.arange(-run.spec.encoder_length, run.spec.horizon)).ravel()
+    def _inputs(self, cut: _Cut) -> dict[str, Any]:
+        run, x, length = self._run, cut.x, self._run.spec.encoder_length + self._run.spec.horizon
+        rows = cut.origins[:, None] + np.arange(-run.spec.encoder_length, run.spec.horizon)
         first = x["decoder_time_idx"][:, :1].cpu().numpy() - run.spec.encoder_length
+        names = [cut.data.series_names[i] for i in cut.series]
         columns: dict[str, Any] = {
-            SERIES: np.repeat([run.series.series_names[i] for i in self.series], length),
+            SERIES: np.repeat(names, length),
+            "known": np.full(rows.size, cut.known),
             TIME_INDEX: (first + np.arange(length)).ravel(),
-            "timestamp": pa.array(run.series.times[rows], pa.timestamp("us", tz="UTC")),
+            "timestamp": pa.array(cut.data.times[rows.ravel()], pa.timestamp("us", tz="UTC")),
         }
         for name, inside in run.layout.internal_statics.items():
-            columns[inside] = np.repeat([run.series.categories[name][i] for i in self.series], length)
+            columns[inside] = np.repeat([cut.data.categories[name][i] for i in cut.series], length)
         cont = torch.cat((x["encoder_cont"], x["decoder_cont"]), dim=1).cpu().numpy().astype(np.float64)
         for position, name in enumerate(calendar_names(run.layout.calendar)):
             columns[name] = cont[..., position].ravel()
         for name, inside in run.layout.internal.items():
-            columns[inside] = run.series.values[name][rows].astype(np.float64)
+            columns[inside] = self._as_seen(cut, name, rows).ravel()
+        return columns | self._own_scales(cut, length)
+
+    def _as_seen(self, cut: _Cut, name: str, rows: IntArray) -> npt.NDArray[np.float64]:
+        """A numeric column over whole windows (n, t), its gaps as the encoder was shown them."""
+        values = cut.data.values[name].astype(np.float64)
+        if name in self._run.layout.known:  # known in advance, beyond the end of any gap
+            return values[rows]
+        gaps = open_gaps(values, cut.data.observed[name], cut.data.offsets, cut.source.neutral(name))
+        past = rows[:, : self._run.spec.encoder_length]
+        ahead = values[rows[:, self._run.spec.encoder_length :]]
+        return np.concatenate([gaps.values_at(values, past, cut.origins), ahead], axis=1)
+
+    def _own_scales(self, cut: _Cut, length: int) -> dict[str, Any]:
+        """Centre and scale that stock cannot look up, as it knows the server not; null for known servers."""
+        columns: dict[str, Any] = {}
+        for name, inside in self._run.layout.internal.items():
+            scales = cut.source.scales.get(name)
+            if scales is None:
+                continue
+            for place, part in enumerate(("centre", "scale")):
+                values = np.repeat(scales[cut.series, place], length)
+                mask = np.full(len(values), cut.known)
+                columns[f"{inside}_{part}"] = pa.array(values, pa.float64(), mask=mask)
         return columns
 
-    def _forecasts(self) -> dict[str, Any]:
+    def _forecasts(self, cut: _Cut) -> dict[str, Any]:
         """Lists of quantiles on the rows of the horizon, null on those of the history."""
         spec = self._run.spec
-        ahead = np.tile(
-            np.arange(spec.encoder_length + spec.horizon) >= spec.encoder_length, len(self.series)
-        )
+        steps = np.arange(spec.encoder_length + spec.horizon)
+        ahead = np.tile(steps >= spec.encoder_length, len(cut.series))
         columns: dict[str, Any] = {"is_forecast": ahead}
         for place, inside in enumerate(self._run.layout.target_inputs):
-            for kind, quantiles in (("raw", self.raw), ("published", self.published)):
+            for kind, quantiles in (("raw", cut.raw), ("published", cut.published)):
                 lists: list[list[float] | None] = [None] * len(ahead)
                 flat = quantiles[:, :, place].reshape(-1, len(spec.quantiles)).tolist()
                 for row, values in zip(np.flatnonzero(ahead), flat, strict=True):
@@ -121,6 +206,7 @@ class Examples:
             "quantiles": run.spec.quantiles,
             "inputs": inputs,
             "columns": run.layout.readable,
+            "scaled_by_server": [run.layout.internal[name] for name in run.source.scales],
             "targets": {
                 inside: {
                     "column": name,

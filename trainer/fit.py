@@ -1,16 +1,21 @@
-"""Training itself: Lightning's loop over our batches, and how it may end."""
+"""Training itself: Lightning's loop over our batches, where it begins and how it may end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 
-from trainer.callbacks import BestWeights, Reporting, ScalarLog, StopWatch, TrainingCut
+from trainer.callbacks import BestWeights, StopWatch, TrainingCut
 from trainer.checkpoint import write_checkpoint
+from trainer.errors import CannotResume
 from trainer.forecasting import measure_validation
+from trainer.keeping import StateKeeper, StateSaving
 from trainer.observer import StopRequested, obey_stop_wish
+from trainer.report.inputs import MetricPoint
+from trainer.reporting import Reporting, ScalarLog
+from trainer.state import Best, Position, TrainingState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,52 +35,151 @@ class FittedRun:
     stop_reason: StopReason
     steps: int
     epochs: int
-    best: BestWeights
+    best: Best
     log: ScalarLog
 
 
-def fit(run: PreparedRun, out_dir: Path, observer: Observer, *, started_at: float) -> FittedRun:
+def fit(
+    run: PreparedRun,
+    out_dir: Path,
+    observer: Observer,
+    keeper: StateKeeper,
+    *,
+    started_at: float,
+) -> FittedRun:
     """Train until the first limit, early stopping or a wish; the best weights are in the model afterwards.
 
-    Raises StopRequested after `last.ckpt` was written, Diverged when the loss stops being a number.
+    Goes on from the keeper's newest state, if it has one. `started_at` of time.monotonic() is when the run
+    began, as if it had never been interrupted. Raises StopRequested after `last.ckpt` and the
+    state were written, Diverged when the loss stops being a number.
     """
-    obey_stop_wish(observer)
-    log = ScalarLog(observer, out_dir / TENSORBOARD)
-    best = _best_weights(run, out_dir, observer, log)
-    reporting = Reporting(
-        log, observer, run.size, every=run.spec.log_every_n_steps, rate_interval=run.spec.lr_monitor_interval
-    )
-    deadline = None if run.spec.max_minutes is None else started_at + 60.0 * run.spec.max_minutes
-    # The order matters: figures are read before the weights are judged, a stop comes last.
-    trainer = _lightning_trainer(run, out_dir, [reporting, best, StopWatch(observer, deadline)])
-    stop_reason: StopReason = "completed"
+    start = keeper.latest
+    obey_stop_wish(observer, 0 if start is None else start.position.step)
+    points = [] if start is None else [MetricPoint(*point) for point in start.points]
+    log = ScalarLog(observer, out_dir / TENSORBOARD, points)
     try:
-        trainer.fit(run.model, run.train_batches, run.validation_batches)
-    except TrainingCut as cut:
-        stop_reason = cut.reason
-    except StopRequested as stop:
-        best.save("last.ckpt", run.model, stop.step, loss=None)
+        return _Fit(run, out_dir, observer, keeper, log, started_at).finish()
+    finally:
         log.close()
-        raise
-    run.model.to(run.device)  # Lightning leaves it on the CPU
-    if trainer.global_step > best.measured_step:
-        reporting.flush(run.model)
-        measure_validation(run.model, run.validation_batches)
-        best.take(run.model, trainer.global_step)
-    if stop_reason == "completed":
-        stop_reason = _why_it_ended(run, trainer, best)
-    log.close()
-    run.model.load_state_dict(best.weights)
-    steps = trainer.global_step
-    return FittedRun(stop_reason, steps, run.size.epoch_of(steps), best, log)
 
 
-def _best_weights(run: PreparedRun, out_dir: Path, observer: Observer, log: ScalarLog) -> BestWeights:
+class _Fit:
+    def __init__(
+        self,
+        run: PreparedRun,
+        out_dir: Path,
+        observer: Observer,
+        keeper: StateKeeper,
+        log: ScalarLog,
+        started_at: float,
+    ) -> None:
+        self._run, self._observer, self._log = run, observer, log
+        self._start = keeper.latest
+        step = 0 if self._start is None else self._start.position.step
+        self._best = _best_weights(run, out_dir, observer, log, self._start)
+        self._saving = StateSaving(run, keeper, self._best, log, started_at)
+        self._reporting = Reporting(
+            log,
+            observer,
+            run.size,
+            every=run.spec.log_every_n_steps,
+            rate_interval=run.spec.lr_monitor_interval,
+            first_step=step,
+        )
+        minutes = run.spec.max_minutes
+        deadline = None if minutes is None else started_at + 60.0 * minutes
+        # The order matters: figures are read before the weights are judged, a stop comes last.
+        watchers = [self._reporting, self._best, self._saving, StopWatch(observer, deadline, step)]
+        self._trainer = _lightning_trainer(run, out_dir, watchers)
+
+    def finish(self) -> FittedRun:
+        if self._start is not None:
+            self._go_on_from(self._start)
+        stop_reason = self._train()
+        if stop_reason == "completed":
+            stop_reason = self._why_it_ended()
+        self._run.model.load_state_dict(self._best.weights)
+        steps = self._trainer.global_step
+        return FittedRun(stop_reason, steps, self._run.size.epoch_of(steps), self._best.best, self._log)
+
+    def _train(self) -> StopReason:
+        run, trainer = self._run, self._trainer
+        stop_reason: StopReason = "completed"
+        if not self._is_done():
+            run.model.train()  # Lightning leaves the mode as it finds it
+            try:
+                trainer.fit(run.model, run.train_batches, run.validation_batches)
+            except TrainingCut as cut:
+                stop_reason = cut.reason
+            except StopRequested as stop:
+                self._best.save("last.ckpt", run.model, stop.step, loss=None)
+                self._saving.keep(trainer, run.model)
+                raise
+        run.model.to(run.device)  # Lightning leaves it on the CPU
+        if trainer.global_step > self._best.best.measured_step:
+            self._judge()
+        return stop_reason
+
+    def _go_on_from(self, start: TrainingState) -> None:
+        """Put everything where it was, and leave the checkpoints again: the folder may be a new one."""
+        run = self._run
+        run.model.to(run.device)
+        try:
+            run.model.load_state_dict(start.weights)
+        except RuntimeError as error:
+            raise CannotResume(f"the kept weights are those of another network: {error}") from error
+        run.model.go_on_from(start.counters, start.optimizer)
+        run.model.plan.learning_rate.remember(start.plateau)
+        self._best.write_again(run.model, start.position.step)
+        if start.position.windows >= run.train_batches.size:
+            # Interrupted behind the last step of an epoch, before it was judged.
+            self._begin_at(start.position)
+            self._judge()
+            start = replace(start, position=Position(start.position.step, start.position.epoch + 1, 0))
+            self._saving.position = start.position
+        self._begin_at(start.position)
+
+    def _begin_at(self, position: Position) -> None:
+        loop = self._trainer.fit_loop
+        epochs = loop.epoch_progress.current
+        epochs.processed = epochs.completed = position.epoch  # type: ignore[attr-defined] # as it does itself
+        loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = position.step
+        loop.epoch_loop._batches_that_stepped = position.step  # noqa: SLF001 - Lightning restores it likewise
+        self._run.train_batches.begin_at(position.windows)
+
+    def _judge(self) -> None:
+        """Measure the weights as they are, outside of Lightning's loop."""
+        step = self._trainer.global_step
+        self._reporting.flush(self._run.model)
+        measure_validation(self._run.model, self._run.validation_batches)
+        self._best.take(self._run.model, step)
+
+    def _is_done(self) -> bool:
+        spec, trainer = self._run.spec, self._trainer
+        steps_done = spec.max_steps is not None and trainer.global_step >= spec.max_steps
+        return steps_done or trainer.current_epoch >= spec.epochs or self._best.exhausted
+
+    def _why_it_ended(self) -> StopReason:
+        if self._best.exhausted:
+            return "early_stopped"
+        max_steps = self._run.spec.max_steps
+        if max_steps is not None and self._trainer.global_step >= max_steps:
+            return "max_steps"
+        return "completed"
+
+
+def _best_weights(
+    run: PreparedRun, out_dir: Path, observer: Observer, log: ScalarLog, start: TrainingState | None
+) -> BestWeights:
     def write(name: str, model: ForecastModel, epoch: int, step: int) -> None:
         path = out_dir / name
         write_checkpoint(path, model, run.parameters, run.outer_arguments, epoch=epoch, step=step)
 
-    return BestWeights(log, observer, run.size, run.layout.targets, run.spec.early_stopping_patience, write)
+    best = BestWeights(log, observer, run.size, run.layout.targets, run.spec.early_stopping_patience, write)
+    if start is not None:
+        best.best = replace(start.best, losses=list(start.best.losses))
+        best.weights = dict(start.best_weights)
+    return best
 
 
 def _lightning_trainer(run: PreparedRun, out_dir: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -89,7 +193,7 @@ def _lightning_trainer(run: PreparedRun, out_dir: Path, callbacks: list[pl.Callb
         accumulate_grad_batches=spec.accumulate_grad_batches,
         gradient_clip_val=spec.gradient_clip_val or None,
         callbacks=callbacks,
-        deterministic=_determinism(run),
+        deterministic=spec.deterministic,
         default_root_dir=str(out_dir),
         logger=False,
         enable_checkpointing=False,
@@ -97,19 +201,6 @@ def _lightning_trainer(run: PreparedRun, out_dir: Path, callbacks: list[pl.Callb
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        # A run that goes on in the middle of an epoch has a shorter one first.
+        reload_dataloaders_every_n_epochs=1,
     )
-
-
-def _determinism(run: PreparedRun) -> bool | Literal["warn"]:
-    """On CUDA pytorch-forecasting's interpolation has no deterministic backward: a warning, not an error."""
-    if not run.spec.deterministic:
-        return False
-    return "warn" if run.device.type == "cuda" else True
-
-
-def _why_it_ended(run: PreparedRun, trainer: pl.Trainer, best: BestWeights) -> StopReason:
-    if best.exhausted:
-        return "early_stopped"
-    if run.spec.max_steps is not None and trainer.global_step >= run.spec.max_steps:
-        return "max_steps"
-    return "completed"

@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from trainer.split import Windows
     from trainer.windows import WindowSource
 
-FloatArray = npt.NDArray[np.float64]
 ACTIVATION_BYTES = 256 * 2**20
 LARGEST_BATCH = 1024
+BATCHES_AT_ONCE = 8  # what one training batch keeps for its backward pass is more than these need
 
 
 def forward_batch_size(spec: TrainingSpec, layout: Layout) -> int:
-    """Windows per batch without gradients, so that the variable selection's tensors stay within bounds."""
+    """Windows per batch without gradients, so that the variable selection's tensors stay within bounds.
+
+    Bound to the batch of training too, so that where memory is short both shrink.
+    """
     steps = spec.encoder_length + spec.horizon
     per_window = 4 * 4 * steps * len(layout.reals) * spec.hidden_size
-    return int(min(max(ACTIVATION_BYTES // per_window, 1), LARGEST_BATCH))
+    return int(min(max(ACTIVATION_BYTES // per_window, 1), LARGEST_BATCH, BATCHES_AT_ONCE * spec.batch_size))
 
 
 def forecast(
@@ -56,36 +59,3 @@ def measure_validation(model: ForecastModel, batches: WindowBatches) -> None:
     with torch.inference_mode():
         for index, batch in enumerate(batches):
             model.validation_step(batch, index)
-
-
-def look_inside(
-    model: ForecastModel, batches: WindowBatches
-) -> tuple[dict[str, dict[str, float]], FloatArray]:
-    """What the network looked at: each input's share by kind, and attention over the encoder, oldest first.
-
-    Means over windows, steps and heads; each adds up to 1. Kinds: encoder, decoder, static.
-    """
-    names = {
-        "encoder": model.encoder_variables,
-        "decoder": model.decoder_variables,
-        "static": model.static_variables,
-    }
-    model.eval()
-    sums: dict[str, torch.Tensor] = {}
-    with torch.inference_mode():
-        for x, _ in batches:
-            seen = model(x)
-            for kind, values in (
-                ("encoder", seen["encoder_variables"].sum(dim=(0, 1, 2))),
-                ("decoder", seen["decoder_variables"].sum(dim=(0, 1, 2))),
-                ("static", seen["static_variables"].flatten(1).sum(dim=0)),
-                ("attention", seen["encoder_attention"].sum(dim=(0, 1, 2))),
-            ):
-                sums[kind] = sums.get(kind, torch.zeros_like(values)) + values
-    shares = {kind: dict(zip(names[kind], _shares(sums[kind]).tolist(), strict=True)) for kind in names}
-    return shares, _shares(sums["attention"])
-
-
-def _shares(values: torch.Tensor) -> FloatArray:
-    numbers = values.cpu().numpy().astype(np.float64)
-    return np.asarray(numbers / max(float(numbers.sum()), 1e-12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,21 @@ class Hardware:
 def detect_hardware() -> Hardware:
     import torch  # noqa: PLC0415 - the dataclass is of use without it
 
-    gpu = torch.cuda.is_available()
+    if not torch.cuda.is_available():
+        return detect_processor()
+    return replace(
+        detect_processor(),
+        cuda_capability=torch.cuda.get_device_capability(0),
+        cuda_device=torch.cuda.get_device_name(0),
+    )
+
+
+def detect_processor() -> Hardware:
+    """The machine as it is without its GPU; without torch."""
     flags, name = _cpu()
     return Hardware(
-        cuda_capability=torch.cuda.get_device_capability(0) if gpu else None,
-        cuda_device=torch.cuda.get_device_name(0) if gpu else None,
+        cuda_capability=None,
+        cuda_device=None,
         cpu_flags=flags,
         cpu=name,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,

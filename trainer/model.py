@@ -12,14 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - what everybody calls it
-from pytorch_forecasting import TemporalFusionTransformer
 from torch import Tensor, nn
 
 from trainer.loss import ValidationLoss, observed_mean, quantile_loss, stacked
+from trainer.network import FastTransformer, interpolate_by_matrix
+from trainer.state import own_copy
 
 if TYPE_CHECKING:
     from trainer.schedule import LearningRate
     from trainer.windows import Batch
+
+
+# Kept over an interruption.
+COUNTERS = (
+    "train_loss",
+    "good_batches",
+    "idle_loss",
+    "first_loss",
+    "gradient_norm",
+    "bad_steps",
+    "bad_steps_in_a_row",
+)
 
 
 @dataclass(frozen=True)
@@ -36,13 +49,14 @@ class StepPlan:
     weight_decay: float
     fused: bool
 
-    def share_of_group(self, batch_index: int, windows: int) -> float:
+    def share_of_group(self, batch_index: int, windows: int, first_window: int = 0) -> float:
         """What a batch's mean loss is multiplied with, so that each window of its group counts alike.
 
-        Lightning divides by `accumulate` whether or not the group is full.
+        Lightning divides by `accumulate` whether or not the group is full. `first_window` is where the epoch
+        began, in a run that goes on in the middle of one.
         """
         group_size = self.batch_size * self.accumulate
-        group_start = batch_index // self.accumulate * group_size
+        group_start = first_window + batch_index // self.accumulate * group_size
         windows_in_group = min(group_size, self.windows_per_epoch - group_start)
         return self.accumulate * windows / windows_in_group
 
@@ -55,7 +69,7 @@ class Float32Head(nn.Linear):
             return F.linear(hidden.float(), self.weight, self.bias)
 
 
-class ForecastModel(TemporalFusionTransformer):  # type: ignore[misc] # untyped library
+class ForecastModel(FastTransformer):
     """The network and how it is trained. Made by `build_model`: its constructor is the stock one, so that the
     arguments in a checkpoint are the stock ones too.
     """
@@ -64,27 +78,48 @@ class ForecastModel(TemporalFusionTransformer):  # type: ignore[misc] # untyped 
     levels: Tensor  # the quantiles, on the device
     # Kept on the device, and read from there only when they are reported.
     group_loss: Tensor  # sum over the batches of the accumulated group
-    train_loss: Tensor  # sum over the groups since the last report
+    train_loss: Tensor  # sum over the groups since the last report, but for those left out
+    good_batches: Tensor  # how many batches it sums over
+    idle_loss: Tensor  # the same of a forecast of zero in scaled space
+    first_loss: Tensor  # of the untrained network's first group
     gradient_norm: Tensor  # of the last optimizer step, before clipping
     bad_steps: Tensor  # optimizer steps left out, in all
     bad_steps_in_a_row: Tensor
     train_batches: int  # since the last report
+    group_batches: int
     validation: ValidationLoss
+    first_window: int = 0  # of the epoch, in a run that goes on in the middle of one
+    _start: dict[int, dict[str, Tensor]] | None = None  # the optimizer's state of a run that goes on
 
     def prepare(self, plan: StepPlan) -> None:
         """Make ready to be trained on the device the weights are on."""
         self.plan = plan
         self.levels = torch.tensor(plan.quantiles, device=self.device)
-        nothing = torch.zeros((), device=self.device)
-        self.group_loss = self.gradient_norm = self.bad_steps = self.bad_steps_in_a_row = nothing
-        self.reset_train_loss()
+        for name in COUNTERS:
+            setattr(self, name, torch.zeros((), device=self.device))
+        self.first_loss = torch.full((), torch.nan, device=self.device)
+        self.group_loss = torch.zeros((), device=self.device)
+        self.group_batches = self.train_batches = 0
 
     def reset_train_loss(self) -> None:
-        self.train_loss = torch.zeros((), device=self.device)
+        self.train_loss = self.good_batches = self.idle_loss = torch.zeros((), device=self.device)
         self.train_batches = 0
 
-    def on_train_start(self) -> None:
+    def counters(self) -> dict[str, float]:
+        """What `go_on_from` needs besides weights and optimizer; taken between two optimizer steps."""
+        return {name: float(getattr(self, name)) for name in COUNTERS} | {"train_batches": self.train_batches}
+
+    def go_on_from(self, counters: dict[str, float], optimizer: dict[int, dict[str, Tensor]]) -> None:
+        """Take over an earlier run's counters now, and its optimizer state once training starts."""
         self.prepare(self.plan)
+        for name in COUNTERS:
+            setattr(self, name, torch.tensor(counters[name], device=self.device))
+        self.train_batches = int(counters["train_batches"])
+        self._start = optimizer
+
+    def on_train_start(self) -> None:
+        if self._start is None:
+            self.prepare(self.plan)  # the device is known only now
 
     def scaled_quantiles(self, x: dict[str, Any]) -> Tensor:
         """Forecasts in scaled space, (B, H, K, Q), float32."""
@@ -106,16 +141,20 @@ class ForecastModel(TemporalFusionTransformer):  # type: ignore[misc] # untyped 
         x, (actual, weights) = batch
         forecast = self.scaled_quantiles(x)
         with torch.autocast(self.device.type, enabled=False):
-            losses = quantile_loss(forecast, _in_scaled_space(actual, x["target_scale"]), self.levels)
-            loss = observed_mean(losses, None if weights is None else stacked(weights))
+            scaled = _in_scaled_space(actual, x["target_scale"])
+            observed = None if weights is None else stacked(weights)
+            loss = observed_mean(quantile_loss(forecast, scaled, self.levels), observed)
+            self.idle_loss = self.idle_loss + observed_mean(scaled.abs(), observed)
         self.group_loss = self.group_loss + loss.detach()
         self.train_batches += 1
-        return loss * self.plan.share_of_group(batch_idx, forecast.shape[0])
+        self.group_batches += 1
+        return loss * self.plan.share_of_group(batch_idx, forecast.shape[0], self.first_window)
 
     def on_validation_epoch_start(self) -> None:
         self.validation = ValidationLoss(self.plan.targets, self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """In float32 whatever the precision of training, as every evaluation."""
         x, (actual, weights) = batch
         with torch.autocast(self.device.type, enabled=False):
             losses = quantile_loss(self.quantiles(x), stacked(actual), self.levels)
@@ -123,13 +162,18 @@ class ForecastModel(TemporalFusionTransformer):  # type: ignore[misc] # untyped 
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         kind = torch.optim.AdamW if self.plan.optimizer == "adamw" else torch.optim.Adam
-        return kind(
+        optimizer = kind(
             self.parameters(),
             lr=self.plan.learning_rate.at(0),
             weight_decay=self.plan.weight_decay,
             fused=self.plan.fused,
             foreach=None if self.plan.fused else True,
         )
+        if self._start is not None:
+            # Copies: the optimizer would go on in the very tensors that a later rollback needs.
+            own = {index: own_copy(values) for index, values in self._start.items()}
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": own})
+        return optimizer
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
@@ -158,7 +202,11 @@ class ForecastModel(TemporalFusionTransformer):  # type: ignore[misc] # untyped 
             optimizer.found_inf = bad  # type: ignore[attr-defined] # the fused optimizers' own switch
         self.gradient_norm = norm
         self.train_loss = self.train_loss + torch.where(good, self.group_loss, 0.0)
+        self.good_batches = self.good_batches + self.group_batches * good
+        unknown = torch.isnan(self.first_loss) & good
+        self.first_loss = torch.where(unknown, self.group_loss / self.group_batches, self.first_loss)
         self.group_loss = torch.zeros_like(norm)
+        self.group_batches = 0
         self.bad_steps = self.bad_steps + bad
         self.bad_steps_in_a_row = (self.bad_steps_in_a_row + bad) * bad
 
@@ -175,6 +223,8 @@ class ForecastModel(TemporalFusionTransformer):  # type: ignore[misc] # untyped 
 def build_model(arguments: dict[str, Any]) -> ForecastModel:
     """The network from `stock.network_arguments`, its heads in float32."""
     model = ForecastModel(**arguments)
+    model.full_windows = True
+    interpolate_by_matrix(model)
     if isinstance(model.output_layer, nn.ModuleList):
         model.output_layer = nn.ModuleList(_float32_head(head) for head in model.output_layer)
     else:

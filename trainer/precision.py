@@ -48,6 +48,15 @@ def decide_execution(spec: TrainingSpec, hardware: Hardware) -> Execution:
     return Execution(device, "32-true", tuple(adjustments))
 
 
+def next_precision(precision: Precision, hardware: Hardware) -> Precision | None:
+    """A format that overflows later than this one and that the hardware has; None behind float32."""
+    if precision == "32-true":
+        return None
+    if precision == "16-mixed" and (hardware.cuda_capability or (0, 0)) >= BF16_CAPABILITY:
+        return "bf16-mixed"
+    return "32-true"
+
+
 def _device(spec: TrainingSpec, hardware: Hardware) -> Literal["cpu", "cuda"]:
     if spec.accelerator == "cpu":
         return "cpu"

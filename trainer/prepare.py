@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from lightning.pytorch import seed_everything
 
 from trainer import stock
 from trainer.batches import WindowBatches
-from trainer.callbacks import RunSize
 from trainer.dataset.errors import DatasetError
 from trainer.dataset.series import SeriesData, load_series
 from trainer.errors import InvalidDataset
@@ -22,12 +21,15 @@ from trainer.layout import Layout
 from trainer.model import ForecastModel, StepPlan, build_model
 from trainer.precision import decide_execution
 from trainer.resolution import UnknownColumns, resolve_columns
+from trainer.run_size import RunSize
 from trainer.scaling import Scaling, fit_scaling
 from trainer.schedule import LearningRate
 from trainer.split import Split, Windows, split_series, too_short
+from trainer.state import Adaptation
 from trainer.windows import WindowSource
 
 if TYPE_CHECKING:
+    from trainer.dataset.schema import DatasetSchema, Finding
     from trainer.hardware import Hardware
     from trainer.recipe import DatasetFile
     from trainer.spec import TrainingSpec
@@ -57,8 +59,14 @@ class PreparedRun:
     size: RunSize
     parameters: dict[str, Any]  # of the stock dataset
     outer_arguments: dict[str, Any]  # of the stock network
-    adjustments: list[Adjustment] = field(default_factory=list)
+    decided: list[Adjustment] = field(default_factory=list)  # before the first step
     warnings: list[Warned] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    adaptation: Adaptation = field(default_factory=Adaptation)  # what was found out on the way
+
+    @property
+    def adjustments(self) -> list[Adjustment]:
+        return [*self.decided, *self.adaptation.adjustments]
 
     @property
     def resolved_spec(self) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def prepare(asked: TrainingSpec, data: DatasetFile, hardware: Hardware) -> Prepa
     spec, adjustments = _resolve(asked, data)
     adjustments += execution.adjustments
     seed_everything(spec.random_seed, workers=True, verbose=False)
-    torch.use_deterministic_algorithms(spec.deterministic, warn_only=execution.device == "cuda")
+    torch.use_deterministic_algorithms(spec.deterministic)
 
     layout = Layout.of(spec, data.schema.numeric_columns())
     series = _read(spec, data, layout)
@@ -104,13 +112,20 @@ def prepare(asked: TrainingSpec, data: DatasetFile, hardware: Hardware) -> Prepa
     spec = _fit_to_size(spec, windows, adjustments).model_copy(
         update={"precision": execution.precision, "accelerator": execution.device}
     )
-    size = _run_size(spec, windows)
+    size = RunSize.of(spec, windows)
     logged = min(size.steps_per_epoch, size.total_steps)
     spec = _lower(spec, "log_every_n_steps", logged, "an epoch has no more steps", adjustments)
 
+    findings = _findings(series, data.schema)
     device = torch.device(execution.device)
     source = WindowSource(
-        series, layout, scaling, encoder_length=spec.encoder_length, horizon=spec.horizon, device=device
+        series,
+        layout,
+        scaling,
+        encoder_length=spec.encoder_length,
+        horizon=spec.horizon,
+        device=device,
+        history_end=split.train_end,
     )
     parameters = stock.dataset_parameters(layout, scaling, spec)
     model = build_model(stock.network_arguments(layout, scaling, spec))
@@ -128,23 +143,47 @@ def prepare(asked: TrainingSpec, data: DatasetFile, hardware: Hardware) -> Prepa
         scaling=scaling,
         source=source,
         model=model,
-        train_batches=WindowBatches(
-            source,
-            split.train,
-            spec.batch_size,
-            shuffle_seed=spec.random_seed,
-            at_most=windows,
-            unknown_share=UNKNOWN_SHARE if layout.statics else 0.0,
-        ),
-        validation_batches=WindowBatches(
-            source, _sampled(split.validation, spec), forward_batch_size(spec, layout)
-        ),
+        train_batches=_train_batches(source, split, spec, windows),
+        validation_batches=_validation_batches(source, split, spec),
         size=size,
         parameters=parameters,
         outer_arguments=outer_arguments,
-        adjustments=adjustments,
-        warnings=_warnings(series, split, spec),
+        decided=adjustments,
+        warnings=_warnings(series, split, spec, findings),
+        findings=findings,
     )
+
+
+def adapted(run: PreparedRun, adaptation: Adaptation) -> PreparedRun:
+    """The same run with what was changed on the way: batch, accumulation, precision or rate."""
+    spec = run.spec.model_copy(update=adaptation.changes)
+    windows = run.train_batches.size
+    size = RunSize.of(spec, windows)
+    run.model.prepare(_step_plan(spec, run.layout, size, windows))
+    return replace(
+        run,
+        spec=spec,
+        size=size,
+        train_batches=_train_batches(run.source, run.split, spec, windows),
+        validation_batches=_validation_batches(run.source, run.split, spec),
+        adaptation=adaptation,
+    )
+
+
+def _train_batches(source: WindowSource, split: Split, spec: TrainingSpec, windows: int) -> WindowBatches:
+    return WindowBatches(
+        source,
+        split.train,
+        spec.batch_size,
+        shuffle_seed=spec.random_seed,
+        at_most=windows,
+        unknown_share=UNKNOWN_SHARE if source.layout.statics else 0.0,
+    )
+
+
+def _validation_batches(source: WindowSource, split: Split, spec: TrainingSpec) -> WindowBatches:
+    windows = _sampled(split.validation, spec)
+    return WindowBatches(source, windows, forward_batch_size(spec, source.layout))
 
 
 def _resolve(asked: TrainingSpec, data: DatasetFile) -> tuple[TrainingSpec, list[Adjustment]]:
@@ -203,17 +242,6 @@ def _lower(
     return spec.model_copy(update={name: at_most})
 
 
-def _run_size(spec: TrainingSpec, windows: int) -> RunSize:
-    steps_per_epoch = math.ceil(math.ceil(windows / spec.batch_size) / spec.accumulate_grad_batches)
-    planned = spec.epochs * steps_per_epoch
-    return RunSize(
-        epochs=spec.epochs,
-        steps_per_epoch=steps_per_epoch,
-        total_steps=min(planned, spec.max_steps or planned),
-        effective_batch_size=spec.effective_batch_size,
-    )
-
-
 def _step_plan(spec: TrainingSpec, layout: Layout, size: RunSize, windows: int) -> StepPlan:
     return StepPlan(
         quantiles=tuple(spec.quantiles),
@@ -235,8 +263,14 @@ def _sampled(windows: Windows, spec: TrainingSpec) -> Windows:
     return windows.thinned(VALIDATION_WINDOWS, spec.horizon)
 
 
-def _warnings(series: SeriesData, split: Split, spec: TrainingSpec) -> list[Warned]:
-    found = [Warned(code=finding.code, message=finding.detail) for finding in series.findings]
+def _findings(series: SeriesData, schema: DatasetSchema) -> list[Finding]:
+    """What was found in the rows that are trained on, and what inspection alone looks for."""
+    codes = {finding.code for finding in series.findings}
+    return [*series.findings, *(finding for finding in schema.findings if finding.code not in codes)]
+
+
+def _warnings(series: SeriesData, split: Split, spec: TrainingSpec, findings: list[Finding]) -> list[Warned]:
+    found = [Warned(code=finding.code, message=finding.detail) for finding in findings]
     left_out = too_short(series, split)
     if left_out is not None:
         found.append(Warned(code="too_short", message=left_out))

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from trainer.artifacts import save_artifacts
-from trainer.errors import named_failure
+from trainer.errors import Diverged, OutOfMemory, named_failure
 from trainer.evaluate import evaluate_best
 from trainer.events import Finished, PhaseStarted, Resolved, Stopped
 from trainer.fit import fit
 from trainer.hardware import detect_hardware
+from trainer.healing import halve_batch, heal
+from trainer.keeping import RESUME_STATE, StateKeeper
+from trainer.lr_find.range_test import find_learning_rate
+from trainer.memory import release_memory
 from trainer.noise import library_noise_off
 from trainer.observer import StopRequested
-from trainer.prepare import prepare
+from trainer.prepare import adapted, prepare
+from trainer.state import identity_of, load_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetSchema
+    from trainer.evaluate import Evaluation
     from trainer.events import StopReason, Wish
+    from trainer.fit import FittedRun
     from trainer.hardware import Hardware
     from trainer.observer import Observer
+    from trainer.prepare import PreparedRun
     from trainer.spec import TrainingSpec
+
+# How often the state of a run is kept, beside the ends of its epochs: what a crash loses at most.
+CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,11 @@ class DatasetFile:
     format: DatasetFormat
     mapping: DatasetMapping
     schema: DatasetSchema
+
+    @cached_property
+    def sha256(self) -> str:
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -53,16 +73,26 @@ def train(
     observer: Observer,
     *,
     hardware: Hardware | None = None,
+    resume_from: Path | None = None,
+    memory_kills: int = 0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainingResult:
     """Train on one dataset and leave everything under `out_dir`; tell `observer` on the way.
 
-    A wish of the observer ends training at the end of an optimizer step with `last.ckpt` written;
-    `time_limit` goes on to evaluate the best weights. Raises InvalidDataset, UnsupportedHardware,
-    OutOfMemory, Diverged, NoSpace.
+    A wish of the observer ends training at the end of an optimizer step with `last.ckpt` and the state
+    written; `time_limit` goes on to evaluate the best weights. `resume_from` is the state of an earlier run
+    with the same spec and data (`resume.safetensors`): the run goes on as if it had never stopped.
+    `memory_kills`: how many processes of this run have been killed for memory so far.
+    Raises InvalidDataset, UnsupportedHardware, OutOfMemory, Diverged, NoSpace, CannotResume.
     """
+    machine = hardware or detect_hardware()
+    state = None if resume_from is None else load_state(resume_from, identity_of(spec, data))
+    keeper = StateKeeper(
+        out_dir / RESUME_STATE, partial(identity_of, spec, data), observer, checkpoint_seconds, state
+    )
     try:
         with library_noise_off():
-            return _train(spec, data, out_dir, observer, hardware or detect_hardware())
+            return _train(spec, data, out_dir, observer, machine, keeper, memory_kills)
     except StopRequested as stop:
         observer.report(Stopped(wish=stop.wish, step=stop.step))
         return TrainingResult(stop_reason=None, wish=stop.wish, step=stop.step, result=None)
@@ -74,12 +104,94 @@ def train(
 
 
 def _train(
-    spec: TrainingSpec, data: DatasetFile, out_dir: Path, observer: Observer, hardware: Hardware
+    spec: TrainingSpec,
+    data: DatasetFile,
+    out_dir: Path,
+    observer: Observer,
+    hardware: Hardware,
+    keeper: StateKeeper,
+    memory_kills: int,
 ) -> TrainingResult:
-    started_at = time.monotonic()
+    earlier = 0.0 if keeper.latest is None else keeper.latest.seconds
+    started_at = time.monotonic() - earlier
     out_dir.mkdir(parents=True, exist_ok=True)
     observer.report(PhaseStarted(phase="preparing"))
     run = prepare(spec, data, hardware)
+    if keeper.latest is not None:
+        run = adapted(run, keeper.latest.adaptation)
+    run = _heed_memory_kills(run, memory_kills)
+    _announce(run, observer)
+    for warning in run.warnings:
+        observer.report(warning)
+
+    run, fitted, evaluation = _fit_until_sound(run, out_dir, observer, hardware, keeper, started_at)
+
+    observer.report(PhaseStarted(phase="saving"))
+    result = save_artifacts(
+        run, fitted, evaluation, out_dir, observer, hardware, seconds=time.monotonic() - started_at
+    )
+    observer.report(Finished(stop_reason=fitted.stop_reason, summary=result["summary"]))
+    return TrainingResult(stop_reason=fitted.stop_reason, wish=None, step=fitted.steps, result=result)
+
+
+def _fit_until_sound(
+    run: PreparedRun,
+    out_dir: Path,
+    observer: Observer,
+    hardware: Hardware,
+    keeper: StateKeeper,
+    started_at: float,
+) -> tuple[PreparedRun, FittedRun, Evaluation]:
+    """Train and evaluate; where memory or the loss gives out, change what the spec allows and go on."""
+    while True:
+        try:
+            if run.spec.auto_lr_find and keeper.latest is None and run.adaptation.lr_find is None:
+                run = _with_found_rate(run, observer)
+            observer.report(PhaseStarted(phase="training"))
+            fitted = fit(run, out_dir, observer, keeper, started_at=started_at)
+            observer.report(PhaseStarted(phase="validating"))
+            return run, fitted, evaluate_best(run, fitted, observer)
+        except Exception as error:
+            failure = named_failure(error, batch_size=run.spec.batch_size)
+            if not isinstance(failure, OutOfMemory | Diverged):
+                raise
+            if isinstance(failure, Diverged):
+                keeper.roll_back()
+            adaptation = heal(run.spec, failure, run.adaptation, hardware)
+        del failure  # and with it the frames that hold the batch that was too large
+        _free_memory()
+        run = adapted(run, adaptation)
+        keeper.adopt(adaptation)
+        _announce(run, observer)
+
+
+def _with_found_rate(run: PreparedRun, observer: Observer) -> PreparedRun:
+    observer.report(PhaseStarted(phase="lr_find"))
+    found = find_learning_rate(run, observer)
+    before = run.adaptation
+    after = replace(
+        before,
+        changes=before.changes | {"learning_rate": found.rate},
+        adjustments=[*before.adjustments, found.adjustment],
+        lr_find=found.to_json(),
+    )
+    run = adapted(run, after)
+    _announce(run, observer)
+    return run
+
+
+def _heed_memory_kills(run: PreparedRun, kills: int) -> PreparedRun:
+    """Halve the batch once for every process that was killed since the state was kept."""
+    if run.spec.on_out_of_memory != "adapt":
+        return run
+    unheeded = max(kills - run.adaptation.memory_kills, 0)
+    for _ in range(unheeded):
+        killed = OutOfMemory("the process was killed for memory")
+        run = adapted(run, halve_batch(run.spec, run.adaptation, killed))
+    return adapted(run, replace(run.adaptation, memory_kills=kills)) if unheeded else run
+
+
+def _announce(run: PreparedRun, observer: Observer) -> None:
     observer.report(
         Resolved(
             resolved_spec=run.resolved_spec,
@@ -89,18 +201,9 @@ def _train(
             parameters=run.model.size(),
         )
     )
-    for warning in run.warnings:
-        observer.report(warning)
 
-    observer.report(PhaseStarted(phase="training"))
-    fitted = fit(run, out_dir, observer, started_at=started_at)
 
-    observer.report(PhaseStarted(phase="validating"))
-    evaluation = evaluate_best(run, fitted, observer)
-
-    observer.report(PhaseStarted(phase="saving"))
-    result = save_artifacts(
-        run, fitted, evaluation, out_dir, observer, hardware, seconds=time.monotonic() - started_at
-    )
-    observer.report(Finished(stop_reason=fitted.stop_reason, summary=result["summary"]))
-    return TrainingResult(stop_reason=fitted.stop_reason, wish=None, step=fitted.steps, result=result)
+def _free_memory() -> None:
+    release_memory()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

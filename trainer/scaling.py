@@ -30,8 +30,8 @@ FLAT_FLOOR_SHARE = 1e-3
 class Scaling:
     """What turns values into the network's inputs and its outputs into values.
 
-    `series` names the rows of the per-series tables; a series that is not in it gets their medians, as in
-    stock pytorch-forecasting.
+    `series` names the rows of the per-series tables; for a series that is not in it, `scales_of` takes its
+    own history.
     """
 
     normalizer: Normalizer
@@ -41,6 +41,7 @@ class Scaling:
     target: FloatArray | None  # (n_series, n_targets, 2) centre and scale; None for window_* and none
     known: FloatArray  # (n_known, 2)
     observed: FloatArray  # (n_series, n_observed, 2)
+    observed_floors: FloatArray  # (n_observed,)
     categories: dict[str, list[str]]  # code 0 is "unknown"; the k-th name has code k + 1
 
     @property
@@ -56,53 +57,94 @@ def fit_scaling(series: SeriesData, split: Split, layout: Layout, normalizer: No
     """Fit everything that is fitted, on the training rows of the usable series."""
     usable = np.flatnonzero(split.usable)
     parts = [slice(int(series.offsets[i]), int(split.train_end[i])) for i in usable]
-    targets = [_training_values(series, name, parts) for name in layout.targets]
+    targets = [_seen(series, name, parts) for name in layout.targets]
+    observed = [_seen(series, name, parts) for name in layout.observed]
+    floors = np.array([_floor(values) for values in targets])
+    observed_floors = np.array([_floor(values) for values in observed])
+    robust = normalizer.endswith("_robust")
     return Scaling(
         normalizer=normalizer,
         series=tuple(series.series_names[i] for i in usable),
-        floors=np.array([_floor(values) for values in targets]),
+        floors=floors,
         deviations=np.array([np.concatenate(values).std() for values in targets]),
-        target=_series_scales(series, layout.targets, parts, robust=normalizer.endswith("_robust"))
-        if normalizer.startswith("series_")
-        else None,
+        target=_series_scales(targets, floors, robust=robust) if normalizer.startswith("series_") else None,
         known=_fleet_scales(series, layout.known, parts),
-        observed=_series_scales(series, layout.observed, parts, robust=False),
+        observed=_series_scales(observed, observed_floors, robust=False)
+        if observed
+        else np.empty((len(parts), 0, 2)),
+        observed_floors=observed_floors,
         categories={
             name: sorted({series.categories[name][i] for i in usable} - {"nan"}) for name in layout.statics
         },
     )
 
 
-def _training_values(series: SeriesData, name: str, parts: list[slice]) -> list[FloatArray]:
-    """The observed training values of one column, per series; all of them where nothing was observed."""
+def scales_of(
+    series: SeriesData,
+    columns: tuple[str, ...],
+    scaling: Scaling,
+    table: FloatArray,
+    floors: FloatArray,
+    history_end: npt.NDArray[np.int64] | None,
+    *,
+    robust: bool,
+) -> FloatArray:
+    """Centre and scale of each series and column, (n_series, n, 2), from a per-series table of the scaling.
+
+    A series that is not in it is scaled by what was seen of it before `history_end` (n_series,), an exclusive
+    global row, with the same floor; where nothing was, by the fleet's medians. Raises ValueError if there is
+    such a series and no `history_end`.
+    """
+    place = encode_categories(list(scaling.series), series.series_names) - 1
+    scales = table[place]
+    new = np.flatnonzero(place < 0)
+    if not len(new) or not columns:
+        return scales
+    if history_end is None:
+        raise ValueError("a series that was not trained on is scaled by its history; say where that ends")
+    parts = [slice(int(series.offsets[i]), int(history_end[i])) for i in new]
+    for index, name in enumerate(columns):
+        for row, values in zip(new, _seen(series, name, parts), strict=True):
+            scales[row, index] = (
+                _floored(values, floors[index], robust=robust)
+                if len(values)
+                else np.median(table[:, index], axis=0)
+            )
+    return scales
+
+
+def _seen(series: SeriesData, name: str, parts: list[slice]) -> list[FloatArray]:
+    """The values of one column that were seen in each part; a part may have none."""
     values, observed = series.values[name], series.observed[name]
-    kept = []
-    for part in parts:
-        seen = values[part][observed[part]]
-        kept.append(np.asarray(seen if len(seen) else values[part], dtype=np.float64))
-    return kept
+    return [values[part][observed[part]].astype(np.float64) for part in parts]
 
 
 def _floor(values: list[FloatArray]) -> float:
-    spreads = np.array([part.std() for part in values])
-    levels = np.array([np.abs(part).mean() for part in values])
+    spreads = np.array([part.std() for part in values if len(part)])
+    levels = np.array([np.abs(part).mean() for part in values if len(part)])
     moving = spreads[spreads > STILL_SHARE * levels]
     if len(moving):
         return FLOOR_SHARE * float(np.median(moving))
-    return FLAT_FLOOR_SHARE * (float(np.median(levels)) or 1.0)
+    level = float(np.median(levels)) if len(levels) else 0.0
+    return FLAT_FLOOR_SHARE * (level or 1.0)
 
 
-def _series_scales(
-    series: SeriesData, columns: tuple[str, ...], parts: list[slice], *, robust: bool
-) -> FloatArray:
-    table = np.empty((len(parts), len(columns), 2))
-    for index, name in enumerate(columns):
-        values = _training_values(series, name, parts)
-        floor = _floor(values)
-        for row, part in enumerate(values):
-            centre, scale = centre_and_scale(part, robust=robust)
-            table[row, index] = centre, max(scale, floor)
-    return table
+def _series_scales(columns: list[list[FloatArray]], floors: FloatArray, *, robust: bool) -> FloatArray:
+    """(n_series, n_columns, 2); a series of which nothing was seen has the medians of the others."""
+    tables = []
+    for values, floor in zip(columns, floors, strict=True):
+        table = np.array(
+            [_floored(part, floor, robust=robust) if len(part) else (np.nan, np.nan) for part in values]
+        )
+        unseen = np.isnan(table[:, 0])
+        table[unseen] = (0.0, floor) if unseen.all() else np.median(table[~unseen], axis=0)
+        tables.append(table)
+    return np.stack(tables, axis=1)
+
+
+def _floored(values: FloatArray, floor: float, *, robust: bool) -> tuple[float, float]:
+    centre, scale = centre_and_scale(values, robust=robust)
+    return centre, max(scale, floor)
 
 
 def centre_and_scale(values: FloatArray, *, robust: bool) -> tuple[float, float]:
@@ -116,9 +158,9 @@ def centre_and_scale(values: FloatArray, *, robust: bool) -> tuple[float, float]
 def _fleet_scales(series: SeriesData, columns: tuple[str, ...], parts: list[slice]) -> FloatArray:
     table = np.empty((len(columns), 2))
     for index, name in enumerate(columns):
-        values = np.concatenate(_training_values(series, name, parts))
-        deviation = float(values.std())
-        table[index] = values.mean(), deviation if deviation > 0 else 1.0
+        values = np.concatenate(_seen(series, name, parts))
+        mean, deviation = (float(values.mean()), float(values.std())) if len(values) else (0.0, 0.0)
+        table[index] = mean, deviation if deviation > 0 else 1.0
     return table
 
 
@@ -138,5 +180,22 @@ def scaling_to_json(scaling: Scaling) -> dict[str, Any]:
         "target": None if scaling.target is None else scaling.target.tolist(),
         "known": scaling.known.tolist(),
         "observed": scaling.observed.tolist(),
+        "observed_floors": scaling.observed_floors.tolist(),
         "categories": scaling.categories,
     }
+
+
+def scaling_from_json(content: dict[str, Any]) -> Scaling:
+    """The inverse of `scaling_to_json`."""
+    target, count = content["target"], len(content["series"])
+    return Scaling(
+        normalizer=content["normalizer"],
+        series=tuple(content["series"]),
+        floors=np.asarray(content["floors"], np.float64),
+        deviations=np.asarray(content["deviations"], np.float64),
+        target=None if target is None else np.asarray(target, np.float64),
+        known=np.asarray(content["known"], np.float64).reshape(-1, 2),
+        observed=np.asarray(content["observed"], np.float64).reshape(count, -1, 2),
+        observed_floors=np.asarray(content["observed_floors"], np.float64),
+        categories=dict(content["categories"]),
+    )

@@ -55,6 +55,19 @@ class LearningRate:
         if self._stale_epochs >= PLATEAU_PATIENCE:
             self._reduction, self._stale_epochs = self._reduction * PLATEAU_FACTOR, 0
 
+    def memory(self) -> dict[str, float]:
+        """What `heed` has noted, for `remember`."""
+        return {
+            "best_loss": self._best_loss,
+            "stale_epochs": self._stale_epochs,
+            "reduction": self._reduction,
+        }
+
+    def remember(self, memory: dict[str, float]) -> None:
+        """Go on from the `memory` of an earlier run."""
+        self._best_loss, self._reduction = memory["best_loss"], memory["reduction"]
+        self._stale_epochs = int(memory["stale_epochs"])
+
     def _one_cycle(self, step: int) -> float:
         top = max(self.warmup_fraction * self.total_steps - 1.0, 0.0)
         if step < top:

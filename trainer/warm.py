@@ -1,7 +1,8 @@
 """`python -P -m trainer.warm`: a trainer that loads its libraries before there is a run for it.
 
-They take longer to import than a short job to train. The first line on stdin, {"run_dir": …, "threads": …},
-makes it `python -P -m trainer RUN_DIR --threads N`; the end of stdin ends it, now or then.
+They take longer to import than a short job to train. The first line on stdin, {"run_dir": …, "threads": …,
+"memory_limit": …, "memory_kills": …}, makes it `python -P -m trainer RUN_DIR --threads N` with these options;
+null stands for one that is not given. The end of stdin ends it, now or then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import select
 import sys
 import threading
+from typing import Any
 
 from trainer.pipe import STDIN, SUPERVISOR_IS_GONE
 from trainer.threads import let_threads_sleep
@@ -22,11 +24,17 @@ def main() -> int:
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     let_threads_sleep()
     importlib.import_module("trainer.recipe")
-    order = json.loads(_read_line(STDIN))
-    sys.argv = ["trainer", order["run_dir"], "--threads", str(order["threads"])]
+    importlib.import_module("torch.utils.tensorboard")
+    sys.argv = ["trainer", *_arguments(json.loads(_read_line(STDIN)))]
     program = importlib.import_module("trainer.__main__")
     exit_code: int = program.main()
     return exit_code
+
+
+def _arguments(order: dict[str, Any]) -> list[str]:
+    options = [(name, value) for name, value in order.items() if name != "run_dir" and value is not None]
+    words = [word for name, value in options for word in (f"--{name.replace('_', '-')}", str(value))]
+    return [str(order["run_dir"]), *words]
 
 
 def _end_with_supervisor() -> None:

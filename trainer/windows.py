@@ -9,19 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from trainer.clock import calendar_values
-from trainer.scaling import encode_categories
+from trainer.encoder_gaps import gaps_of
+from trainer.scaling import encode_categories, scales_of
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Mapping
 
     from trainer.dataset.series import SeriesData
+    from trainer.encoder_gaps import EncoderGaps
     from trainer.layout import Layout
     from trainer.scaling import Scaling
 
+Scales = dict[str, npt.NDArray[np.float64]]
 Batch = tuple[dict[str, Any], tuple[Any, Any]]
 QUARTILES = (0.25, 0.5, 0.75)
 # Beyond this many steps per row of data the shared calendar would be mostly holes.
@@ -29,7 +33,11 @@ SPARSE_CALENDAR = 4
 
 
 class WindowSource:
-    """The data on the device, and the cutting of batches out of them."""
+    """The data on the device, and the cutting of batches out of them.
+
+    A series that was not trained on is scaled by its rows before `history_end` (n_series,), exclusive global
+    rows. Raises ValueError for such a series where that is needed and not given.
+    """
 
     def __init__(
         self,
@@ -40,15 +48,18 @@ class WindowSource:
         encoder_length: int,
         horizon: int,
         device: torch.device,
+        history_end: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.layout = layout
         self.scaling = scaling
         self.encoder_length = encoder_length
         self.horizon = horizon
         self.device = device
+        self.scales = _scales_by_series(series, layout, scaling, history_end)
         self._targets = self._columns(series, layout.targets)
-        self._scaled_targets, self._series_scale = self._series_scaled_targets(series)
-        self._covariates = self._scaled_covariates(series)
+        self._target_gaps = gaps_of(series, layout.targets, self.neutral, device)
+        self._scaled_targets, self._scaled_gaps, self._series_scale = self._series_scaled_targets(series)
+        self._covariates, self._covariate_gaps = self._scaled_covariates(series)
         self._weights = self._loss_weights(series)
         self._calendar, slots = calendar_table(series, layout.calendar)
         self._calendar = self._calendar.to(device)
@@ -73,7 +84,9 @@ class WindowSource:
         size, length = rows.shape
         flat = rows.flatten()
         targets = self._targets[flat].view(size, length, -1)
-        scale, scaled = self._scale(series, targets, flat)
+        if self._target_gaps is not None:
+            targets = self._target_gaps.close(targets, rows, self.encoder_length)
+        scale, scaled = self._scale(series, targets, rows)
         cont = torch.cat(self._inputs(series, rows, flat, scaled), dim=-1)
         cat = self._categories(series, unknown)[:, None, :].expand(-1, length, -1)
         past, ahead = slice(None, self.encoder_length), slice(self.encoder_length, None)
@@ -91,7 +104,11 @@ class WindowSource:
             "groups": self._series_codes[series][:, None],
             "target_scale": self._per_target(scale, axis=1),
         }
-        return x, (decoder_target, self._window_weights(rows[:, ahead]))
+        return x, (decoder_target, self._window_weights(rows))
+
+    def neutral(self, name: str) -> npt.NDArray[np.float64] | float:
+        """What stands for a column that has not been seen yet: its centre, where its series has one."""
+        return self.scales[name][:, 0] if name in self.scales else 0.0
 
     def _inputs(self, series: Tensor, rows: Tensor, flat: Tensor, scaled: Tensor) -> list[Tensor]:
         """The blocks of encoder_cont and decoder_cont, in the layout's order, each (B, T, ·)."""
@@ -104,17 +121,23 @@ class WindowSource:
         if self._covariates is not None:
             covariates = self._covariates[flat].view(size, length, -1)
             blocks.append(covariates[..., :known])
+            covariates = covariates[..., known:]
+            if self._covariate_gaps is not None:
+                covariates = self._covariate_gaps.close(covariates, rows, self.encoder_length)
         blocks.append(self._relative_time.view(1, -1, 1).expand(size, -1, 1))
         if covariates is not None:
-            blocks.append(covariates[..., known:])
+            blocks.append(covariates)
         blocks.append(scaled)
         return blocks
 
-    def _scale(self, series: Tensor, targets: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+    def _scale(self, series: Tensor, targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and scale, (B, K, 2), and the targets in scaled space, (B, T, K)."""
         size, length, count = targets.shape
         if self._scaled_targets is not None and self._series_scale is not None:
-            return self._series_scale[series], self._scaled_targets[flat].view(size, length, count)
+            scaled = self._scaled_targets[rows.flatten()].view(size, length, count)
+            if self._scaled_gaps is not None:
+                scaled = self._scaled_gaps.close(scaled, rows, self.encoder_length)
+            return self._series_scale[series], scaled
         if not self.scaling.per_window:
             return self._identity.expand(size, count, 2), targets
         centre, scale = window_scale(
@@ -128,10 +151,15 @@ class WindowSource:
         return codes if unknown is None else codes.masked_fill(unknown[:, None], 0)
 
     def _window_weights(self, rows: Tensor) -> Any:
-        """1 where a step was observed; None where all of them were, as pytorch-forecasting has it."""
+        """1 where a step was seen; None where all of them were, as pytorch-forecasting has it.
+
+        A target of which the encoder saw nothing has no weight in the window: there is nothing to go by.
+        """
         if self._weights is None:
             return None
-        return self._per_target(self._weights[rows])
+        seen = self._weights[rows]
+        past = seen[:, : self.encoder_length].amax(dim=1, keepdim=True)
+        return self._per_target(seen[:, self.encoder_length :] * past)
 
     def _per_target(self, values: Tensor, axis: int = -1) -> Any:
         """A list per target for several targets, the bare tensor for one: pytorch-forecasting's habit."""
@@ -144,26 +172,33 @@ class WindowSource:
             table[:, index] = series.values[name]
         return torch.from_numpy(table).to(self.device)
 
-    def _series_scaled_targets(self, series: SeriesData) -> tuple[Tensor | None, Tensor | None]:
-        """For series_*: the targets scaled in float64, and the scales, both None otherwise."""
+    def _series_scaled_targets(
+        self, series: SeriesData
+    ) -> tuple[Tensor | None, EncoderGaps | None, Tensor | None]:
+        """For series_*: the targets scaled in float64, their gaps and the scales; all None otherwise."""
+        targets = self.layout.targets
         if self.scaling.target is None:
-            return None, None
-        scales = series_table(self.scaling, self.scaling.target, series)
-        scaled = scale_by_series(series, self.layout.targets, scales)
+            return None, None, None
+        scaled = torch.from_numpy(scale_by_series(series, targets, self.scales)).to(self.device)
+        table = np.stack([self.scales[name] for name in targets], axis=1)
         return (
-            torch.from_numpy(scaled).to(self.device),
-            torch.tensor(scales, dtype=torch.float32, device=self.device),
+            scaled,
+            gaps_of(series, targets, self.neutral, self.device, self.scales),
+            torch.tensor(table, dtype=torch.float32, device=self.device),
         )
 
-    def _scaled_covariates(self, series: SeriesData) -> Tensor | None:
-        """Known, then observed covariates, (rows, n)."""
+    def _scaled_covariates(self, series: SeriesData) -> tuple[Tensor | None, EncoderGaps | None]:
+        """Known, then observed covariates, (rows, n), and the gaps of the observed."""
         known, observed = self.layout.known, self.layout.observed
         if not known and not observed:
-            return None
-        fleet = np.broadcast_to(self.scaling.known, (series.n_series, *self.scaling.known.shape))
-        own = series_table(self.scaling, self.scaling.observed, series)
-        scaled = scale_by_series(series, (*known, *observed), np.concatenate([fleet, own], axis=1))
-        return torch.from_numpy(scaled).to(self.device)
+            return None, None
+        fleet = {
+            name: np.broadcast_to(self.scaling.known[index], (series.n_series, 2))
+            for index, name in enumerate(known)
+        }
+        scaled = scale_by_series(series, (*known, *observed), fleet | self.scales)
+        gaps = gaps_of(series, observed, self.neutral, self.device, self.scales)
+        return torch.from_numpy(scaled).to(self.device), gaps
 
     def _loss_weights(self, series: SeriesData) -> Tensor | None:
         observed = [series.observed[name] for name in self.layout.targets]
@@ -228,23 +263,35 @@ def calendar_table(series: SeriesData, features: tuple[str, ...]) -> tuple[Tenso
     return torch.from_numpy(calendar_values(features, series.times)), series.offsets[:-1].copy()
 
 
-def series_table(
-    scaling: Scaling, table: npt.NDArray[np.float64], series: SeriesData
-) -> npt.NDArray[np.float64]:
-    """The rows of a per-series table of the scaling, in the order of `series`; the median for others."""
-    place = encode_categories(list(scaling.series), series.series_names) - 1
-    rows = table[place]
-    rows[place < 0] = np.median(table, axis=0)
-    return rows
+def _scales_by_series(
+    series: SeriesData, layout: Layout, scaling: Scaling, history_end: npt.NDArray[np.int64] | None
+) -> Scales:
+    """Centre and scale per series, (n_series, 2), of the columns that are scaled by their series."""
+    robust = scaling.robust
+    observed = scales_of(
+        series,
+        layout.observed,
+        scaling,
+        scaling.observed,
+        scaling.observed_floors,
+        history_end,
+        robust=False,
+    )
+    scales = {name: observed[:, index] for index, name in enumerate(layout.observed)}
+    if scaling.target is not None:
+        targets = scales_of(
+            series, layout.targets, scaling, scaling.target, scaling.floors, history_end, robust=robust
+        )
+        scales |= {name: targets[:, index] for index, name in enumerate(layout.targets)}
+    return scales
 
 
 def scale_by_series(
-    series: SeriesData, columns: tuple[str, ...], scales: npt.NDArray[np.float64]
+    series: SeriesData, columns: tuple[str, ...], scales: Mapping[str, npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float32]:
-    """Columns less their series' centre, over its scale, computed in float64; `scales` (n_series, n, 2)."""
+    """Columns less their series' centre, over its scale, (n_series, 2) each, computed in float64."""
     scaled = np.empty((len(series.times), len(columns)), dtype=np.float32)
     for index, name in enumerate(columns):
-        centre = np.repeat(scales[:, index, 0], series.lengths)
-        scale = np.repeat(scales[:, index, 1], series.lengths)
+        centre, scale = np.repeat(scales[name], series.lengths, axis=0).T
         scaled[:, index] = (series.values[name].astype(np.float64) - centre) / scale
     return scaled

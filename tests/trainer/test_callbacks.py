@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from trainer.callbacks import RunSize, ScalarLog, StopWatch
+from trainer.callbacks import StopWatch
 from trainer.observer import StopRequested
+from trainer.reporting import ScalarLog
+from trainer.run_size import RunSize
 
 
 def test_a_cancel_is_obeyed_in_the_middle_of_a_validation(make_observer: Any) -> None:

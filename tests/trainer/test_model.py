@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     PrepareSmall = Callable[..., PreparedRun]
 
-GOLDEN_LOSS = 1.96344
+GOLDEN_LOSS = 1.96941
 
 
 def first_batch(run: PreparedRun) -> Any:

@@ -253,7 +253,7 @@ def test_a_precision_asked_for_strictly_is_refused(run_training: Any, make_serie
 
 def test_a_loss_that_is_no_number_ends_with_a_cure(run_training: Any, make_series: MakeSeries) -> None:
     series = make_series([300])
-    series.values["cpu_percent"] *= 1e36
+    series.values["cpu_percent"] *= 1e28
 
     with pytest.raises(Diverged, match="lower learning_rate"):
         run_training(series, normalizer="none", epochs=3)
@@ -311,3 +311,37 @@ def test_a_network_without_any_category_trains(run_training: Any, make_series: M
     trained = run_training(make_series([80, 70]), static_categoricals=[], known_covariates=[])
 
     assert np.isfinite(trained.result.result["best"]["val_loss"])
+
+
+@pytest.mark.slow
+def test_a_rate_that_is_much_too_high_is_lowered_until_training_is_sound(
+    run_training: Any, make_series: MakeSeries
+) -> None:
+    trained = run_training(make_series([80]), learning_rate=1e3, log_every_n_steps=1, epochs=2)
+
+    cuts = [
+        (a["requested"], a["effective"], a["reason"])
+        for a in trained.result.result["adjustments"]
+        if a["field"] == "learning_rate"
+    ]
+    assert [requested for requested, _, _ in cuts] == pytest.approx([1e3, 1e2, 1e1][: len(cuts)])
+    assert len(cuts) >= 2
+    assert all("training diverged" in reason for _, _, reason in cuts)
+    assert trained.result.result["resolved_spec"]["learning_rate"] == pytest.approx(cuts[-1][1])
+    assert trained.observer.of_type("resolved")[-1].resolved_spec["learning_rate"] == cuts[-1][1]
+    assert np.isfinite(trained.result.result["best"]["val_loss"])
+
+
+@pytest.mark.slow
+def test_a_rate_beyond_all_cure_ends_with_the_cure(run_training: Any, make_series: MakeSeries) -> None:
+    with pytest.raises(Diverged, match=r"again after learning_rate was lowered 3 times.*lower learning_rate"):
+        run_training(make_series([80]), learning_rate=1e6, log_every_n_steps=1)
+
+
+@pytest.mark.slow
+def test_steps_without_a_number_are_counted_in_the_result(run_training: Any, make_series: MakeSeries) -> None:
+    series = make_series([80])
+    series.values["cpu_percent"][30] = 5e29  # its square is no number any more
+    trained = run_training(series, epochs=1, on_divergence="fail", normalizer="none")
+
+    assert trained.result.result["bad_steps"] > 0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Another value for each field, with what else it takes to show.
 CHANGES: dict[str, dict[str, Any]] = {
+    "preset": {"preset": "development"},
     "multi_target": {"multi_target": True, "target_metrics": None},
     "target_metrics": {"target_metrics": ["memory_percent"]},
     "missing_targets": {"missing_targets": "drop", "target_metrics": ["cpu_percent", "absent"]},
@@ -38,6 +39,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "batch_size": {"batch_size": 17},
     "accumulate_grad_batches": {"accumulate_grad_batches": 2},
     "learning_rate": {"learning_rate": 0.02},
+    "auto_lr_find": {"auto_lr_find": True},
     "lr_schedule": {"lr_schedule": "cosine"},
     "warmup_fraction": {"warmup_fraction": 0.5},
     "lr_monitor_interval": {"lr_monitor_interval": "epoch"},
@@ -60,8 +62,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "optimizer": {"weight_decay": 0.1},
     "early_stopping_patience": {"early_stopping_patience": 0, "learning_rate": 1.0, "epochs": 9},
 }
-# Shown by tests of their own: a refusal instead of a fallback, and how torch is told to compute.
-ELSEWHERE = {"precision_strict", "deterministic"}
+# Shown by tests of their own: a refusal instead of a fallback, how torch is told to compute, and what follows
+# a failure.
+ELSEWHERE = {"precision_strict", "deterministic", "on_out_of_memory", "on_divergence"}
 
 
 def test_every_accepted_field_is_tried_here_or_elsewhere() -> None:
@@ -90,7 +93,7 @@ def _digest(trained: Any) -> str:
         for name, value in trained.result.result.items()
         if name not in {"duration_seconds", "resolved_spec", "adjustments", "spec_sha256"}
     }
-    (resolved,) = trained.observer.of_type("resolved")
+    *_, resolved = trained.observer.of_type("resolved")
     adjustments = [(a.field, a.effective) for a in resolved.adjustments if a.field != "known_covariates"]
     metrics = [
         (e.step, {name: value for name, value in e.values.items() if name != "windows_per_second"})

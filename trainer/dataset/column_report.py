@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.int64]
 
 _PERCENT = {"percent", "percentage", "pct", "perc"}
+# Sentinels such as 1.8e308; in float32 they, or their differences, would be infinite.
+_LARGEST = 1e30
 _NUMBER = r"^[+-]?([1-9]\d*|0)?\.?\d+([eE][+-]?\d+)?$"
 
 
@@ -61,10 +63,15 @@ def describe_columns(
 
 
 def clean_floats(column: pa.ChunkedArray) -> FloatArray:
-    """The column as float64, NaN wherever there is no finite number."""
+    """The column as float64, NaN wherever there is no number that float32 can reckon with."""
     values = _floats(column)
-    values[~np.isfinite(values)] = np.nan
+    values[~_is_usable(values)] = np.nan
     return values
+
+
+def _is_usable(values: FloatArray) -> npt.NDArray[np.bool_]:
+    usable: npt.NDArray[np.bool_] = np.abs(values) <= _LARGEST
+    return usable
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:
@@ -82,7 +89,7 @@ def _role(name: str, kind: pa.DataType, layout: Layout) -> Any:
 
 
 def _numeric(name: str, values: FloatArray, unit: str | None) -> Column:
-    finite = values[np.isfinite(values)]
+    finite = values[_is_usable(values)]
     if not len(finite):
         return Column(name=name, type="numeric", unit=unit, missing_count=len(values))
     return Column(
@@ -107,9 +114,12 @@ class _Troubles:
             return value if math.isfinite(value) else "missing" if math.isnan(value) else str(value)
 
         infinite = int(np.isinf(values).sum())
+        unusable = ~_is_usable(values)
+        huge = int((unusable & np.isfinite(values)).sum())
         what = f"missing, {infinite:,} of them infinite" if infinite else "missing"
-        self._at_rows("missing_values", name, what, ~np.isfinite(values), shown)
-        values[np.isinf(values)] = np.nan
+        what += f", {huge:,} of them beyond {_LARGEST:g}" if huge else ""
+        self._at_rows("missing_values", name, what, unusable, shown)
+        values[unusable] = np.nan
         if _is_percent(name, unit):
             self._at_rows("out_of_range", name, "outside 0 to 100", (values < 0) | (values > 100), shown)
         elif "load" in words(name):

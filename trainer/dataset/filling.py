@@ -1,9 +1,13 @@
-"""Missing steps get values for the encoder's sake, and a mask that says what was seen."""
+"""Missing steps get values for the encoder's sake, and a mask that says what was seen.
+
+A filled value may lean on what came after the gap. Whoever looks from before the gap has closed must not
+know that: `open_gaps` says what was known then.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
 
     IntArray = npt.NDArray[np.int64]
     BoolArray = npt.NDArray[np.bool_]
+    FloatArray = npt.NDArray[np.floating[Any]]
 
 LONGEST_INTERPOLATION = 3
 
@@ -20,41 +25,75 @@ LONGEST_INTERPOLATION = 3
 class Filled:
     """One column on the grid: values finite everywhere, and which of them carry loss and scores."""
 
-    values: npt.NDArray[np.float64]  # (grid rows,)
-    observed: BoolArray  # (grid rows,)
-    interpolated: BoolArray  # (grid rows,) True in gaps short enough to be interpolated
+    values: FloatArray  # (grid rows,)
+    observed: BoolArray  # (grid rows,) False wherever the file held no number
+    interpolated: BoolArray  # (grid rows,) True where the value lies on a line between two that were seen
 
 
-def fill(values: npt.NDArray[np.float64], offsets: IntArray, *, observe_interpolated: bool) -> Filled:
+@dataclass(frozen=True)
+class OpenGaps:
+    """What was known of a column at each row: the last value, and where the gap began that has not closed."""
+
+    first: IntArray  # (rows,) first row of the gap that holds this row; the next row if this one was seen
+    carried: FloatArray  # (rows,) the last value seen up to this row
+
+    def values_at(self, values: FloatArray, rows: IntArray, origins: IntArray) -> FloatArray:
+        """The column at `rows` (n, t), each before its origin (n,), as it looked just before the origin."""
+        last = origins[:, None] - 1
+        return np.where(rows >= self.first[last], self.carried[last], values[rows])
+
+
+def fill(values: npt.NDArray[np.float64], offsets: IntArray, *, interpolate: bool) -> Filled:
     """Fill NaN in series laid end to end.
 
-    Gaps of up to 3 steps between two values are interpolated; longer ones carry the last value, a gap at the
-    start the first one, and a series without any value is zero. `values` is changed in place.
+    With `interpolate`, gaps of up to 3 steps between two values are interpolated; other gaps carry the last
+    value, a gap at the start the first one, and a series without any value is zero. `values` is changed in
+    place.
     """
     seen = np.isfinite(values)
+    interpolated = np.zeros(len(values), np.bool_)
     if seen.all():
-        return Filled(values, seen, np.zeros(len(values), np.bool_))
+        return Filled(values, seen, interpolated)
     gaps = np.flatnonzero(~seen)
-    before, after = _neighbours(seen, offsets)
-    before, after = before[gaps], after[gaps]
+    before, after = last_seen(seen, offsets)[gaps], _next_seen(seen, offsets)[gaps]
     has_before, has_after = before >= 0, after < len(values)
-    short = has_before & has_after & (after - before - 1 <= LONGEST_INTERPOLATION)
     filled = np.zeros(len(gaps))
     filled[has_after] = values[after[has_after]]
     filled[has_before] = values[before[has_before]]
-    share = (gaps[short] - before[short]) / (after[short] - before[short])
-    filled[short] += share * (values[after[short]] - values[before[short]])
+    if interpolate:
+        short = has_before & has_after & (after - before - 1 <= LONGEST_INTERPOLATION)
+        share = (gaps[short] - before[short]) / (after[short] - before[short])
+        filled[short] += share * (values[after[short]] - values[before[short]])
+        interpolated[gaps[short]] = True
     values[gaps] = filled
-    interpolated = np.zeros(len(values), np.bool_)
-    interpolated[gaps[short]] = True
-    return Filled(values, seen | interpolated if observe_interpolated else seen, interpolated)
+    return Filled(values, seen, interpolated)
 
 
-def _neighbours(seen: BoolArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
-    """Nearest seen row before and after each row within its series; -1 and len(seen) where there is none."""
-    rows = np.arange(len(seen))
+def open_gaps(
+    values: FloatArray, observed: BoolArray, offsets: IntArray, neutral: FloatArray | float = 0.0
+) -> OpenGaps:
+    """For a filled column, what was known at each row.
+
+    `neutral` (n_series,) or one number stands where a series has not been seen at all yet.
+    """
+    before = last_seen(observed, offsets)
     starts = np.repeat(offsets[:-1], np.diff(offsets))
+    nothing_yet = np.repeat(np.broadcast_to(neutral, len(offsets) - 1), np.diff(offsets))
+    return OpenGaps(
+        first=np.where(before >= 0, before + 1, starts),
+        carried=np.where(before >= 0, values[before], nothing_yet.astype(values.dtype)),
+    )
+
+
+def last_seen(seen: BoolArray, offsets: IntArray) -> IntArray:
+    """The nearest seen row at or before each row within its series, -1 where there is none."""
+    starts = np.repeat(offsets[:-1], np.diff(offsets))
+    before = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), -1))
+    return np.where(before >= starts, before, -1)
+
+
+def _next_seen(seen: BoolArray, offsets: IntArray) -> IntArray:
+    """The nearest seen row at or after each row within its series, len(seen) where there is none."""
     ends = np.repeat(offsets[1:], np.diff(offsets))
-    before = np.maximum.accumulate(np.where(seen, rows, -1))
-    after = np.minimum.accumulate(np.where(seen, rows, len(seen))[::-1])[::-1]
-    return np.where(before >= starts, before, -1), np.where(after < ends, after, len(seen))
+    after = np.minimum.accumulate(np.where(seen, np.arange(len(seen)), len(seen))[::-1])[::-1]
+    return np.where(after < ends, after, len(seen))

@@ -127,6 +127,7 @@ def _too_short(layout: Layout, grid: Grid) -> Finding | None:
     if not len(short):
         return None
     lengths = grid.lengths
+    short = short[np.argsort(lengths[short], kind="stable")]
     return finding(
         "too_short",
         f"{len(short):,} series are shorter than {DEFAULT_WINDOW_STEPS} steps, the default encoder_length "

@@ -30,6 +30,8 @@ _USUAL_STEPS = np.array(
 ) * _SECOND  # fmt: skip
 _CHANGED_CADENCE = 0.5
 _FEWEST_TO_JUDGE = 8
+_STRETCH = 20
+_DRIFT = 0.015
 
 
 def parse_frequency(text: str) -> int:
@@ -42,7 +44,8 @@ def find_step(layout: Layout) -> int:
     """The median step in microseconds, if it holds for 95 % of the rows.
 
     Steps that are missing whole rows count as holding, unless the same multiple comes again and again: then
-    the cadence itself changes. Raises DatasetError.
+    the cadence itself changes; and so do steps that jitter, as long as their pace does not change. Raises
+    DatasetError.
     """
     within = layout.within_series()
     steps = np.diff(layout.times)[within]
@@ -56,11 +59,12 @@ def find_step(layout: Layout) -> int:
     multiples = np.maximum(1, np.rint(steps / step))
     on_grid = np.abs(steps / step - multiples) <= _JITTER
     single = on_grid & (multiples == 1)
-    if single.mean() >= _SHARE_THAT_HOLDS:
-        return step
     gappy = single.mean() >= _SHARE_OF_SINGLE_STEPS and on_grid.mean() >= _SHARE_THAT_HOLDS
-    if gappy and not _cadence_changes(multiples, within):
-        return step
+    if single.mean() >= _SHARE_THAT_HOLDS or (gappy and not _cadence_changes(multiples, within)):
+        single &= _keeps_pace(steps, multiples, within)
+        on_grid &= single | (multiples > 1)
+        if on_grid.mean() >= _SHARE_THAT_HOLDS:
+            return step
     raise _irregular(layout, steps, step, single, within)
 
 
@@ -92,6 +96,29 @@ def _cadence_changes(multiples: npt.NDArray[np.float64], within: npt.NDArray[np.
     return bool(again.mean() > _CHANGED_CADENCE)
 
 
+def _keeps_pace(
+    steps: IntArray, multiples: npt.NDArray[np.float64], within: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which steps lie in a stretch as quick as most stretches are, (n_steps,).
+
+    Jitter moves single stamps and so evens out over a stretch; 300 s that turn into 360 s do not.
+    """
+    series_of_step = np.cumsum(~within)[within]
+    first = np.flatnonzero(np.r_[True, series_of_step[1:] != series_of_step[:-1]])
+    place = np.arange(len(steps)) - np.repeat(first, np.diff(np.r_[first, len(steps)]))
+    stretch = np.cumsum(place % _STRETCH == 0) - 1
+    counts = np.bincount(stretch, multiples)
+    paces = np.bincount(stretch, steps) / counts
+    judged = counts >= _FEWEST_TO_JUDGE
+    if not judged.any():
+        return np.ones(len(steps), np.bool_)
+    usual = np.sort(paces[judged])[(judged.sum() - 1) // 2]
+    tolerance = 2 * _JITTER / counts + _DRIFT
+    good = ~judged | (np.abs(paces / usual - 1) <= tolerance)
+    kept: npt.NDArray[np.bool_] = good[stretch]
+    return kept
+
+
 def _irregular(
     layout: Layout,
     steps: IntArray,
@@ -102,14 +129,20 @@ def _irregular(
     values, counts = np.unique(np.rint(steps / _SECOND).astype(np.int64), return_counts=True)
     common = np.argsort(-counts, kind="stable")[:4]
     seen = ", ".join(f"{values[i]:,} s ({counts[i] / len(steps):.0%})" for i in common)
-    place = int(np.flatnonzero(within)[np.argmin(single)]) + 1
+    place = int(np.flatnonzero(within)[_where_it_changes(single)]) + 1
     row = int(layout.order[place])
     series = layout.names[layout.row_series[row]]
     return problem(
         "irregular_frequency",
         f"The median step of {step / _SECOND:g} s holds for only {single.mean():.0%} of the rows, at least "
-        f"95 % must keep to it; steps seen: {seen}. First in series {series!r}. "
+        f"95 % must keep to it; steps seen: {seen}. First in series {series!r}, row {row + 1}. "
         "Resample the data, or set mapping.frequency to put them on a grid.",
         column=layout.time_column,
         row=row + 1,
     )
+
+
+def _where_it_changes(single: npt.NDArray[np.bool_]) -> int:
+    """The first step of another kind than the one before it; the first of all that does not keep to it."""
+    changes = np.flatnonzero(single[1:] != single[:-1])
+    return int(changes[0]) + 1 if len(changes) and not single[0] else int(np.argmin(single))

@@ -58,10 +58,9 @@ def name_series(table: pa.Table, columns: Sequence[str]) -> tuple[list[str], npt
     """
     if not columns:
         return [_SINGLE], np.zeros(table.num_rows, np.int64)
-    combined: Codes | None = None
-    for column in columns:
+    combined = factorise(table[columns[0]])
+    for column in columns[1:]:
         combined = combine(combined, factorise(table[column]))
-    assert combined is not None  # noqa: S101 - there is at least one column
     first_rows = np.zeros(combined.count, np.int64)
     first_rows[combined.codes[::-1]] = np.arange(table.num_rows - 1, -1, -1)
     names = _joined(table.select(list(columns)).take(pa.array(first_rows)))

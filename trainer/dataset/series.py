@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from trainer.dataset.keys import NO_VALUE, texts
 from trainer.dataset.layout import lay_out_by
 from trainer.dataset.limits import DEFAULT_LIMITS
 from trainer.dataset.reading import read_table
+from trainer.dataset.repairs import count_repairs
 from trainer.dataset.schema import Finding
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from trainer.dataset.grid import Grid
     from trainer.dataset.layout import Layout
     from trainer.dataset.limits import ReadLimits
+    from trainer.dataset.repairs import Repairs
     from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetSchema
 
 MissingPolicy = Literal["interpolate", "mask", "error"]
@@ -46,7 +48,8 @@ class SeriesData:
 
     Rows of series i are `offsets[i]:offsets[i + 1]` in every array, time ascending, one row a step.
     `values` are finite everywhere, also where nothing was seen; `observed` is False there, and such a step
-    carries no loss and no score.
+    carries no loss and no score. A filled value may lean on what came after its gap: who looks from before
+    the gap has closed takes `filling.open_gaps`.
     """
 
     series_names: list[str]  # sorted; group values joined by "/", "all" without group columns
@@ -57,6 +60,7 @@ class SeriesData:
     observed: dict[str, BoolArray]  # column -> (rows,)
     categories: dict[str, list[str]]  # column -> one value per series
     findings: list[Finding]
+    repairs: Repairs | None = None  # None for series that were not read from a file
 
     @property
     def n_series(self) -> int:
@@ -81,29 +85,39 @@ def load_series(
 ) -> SeriesData:
     """Read the named columns onto the grid that `schema` found.
 
-    `missing_policy`: `interpolate` fills gaps of up to 3 steps and counts them as observed; longer ones carry
-    the last value and are masked. `mask` masks every gap. `error` refuses any gap. Raises DatasetError, also
-    for a category that changes within a series and for a numeric column without a number.
+    `missing_policy`: `interpolate` draws a line through gaps of up to 3 steps, longer ones carry the last
+    value; `mask` carries it through every gap; `error` refuses any gap. Raises DatasetError, also for a
+    category that changes within a series and for a numeric column without a number.
     """
     columns = {schema.time_column, *schema.group_columns, *numeric, *categorical}
     table = read_table(path, format, mapping, columns=columns, limits=limits)
     times = to_micros(table[schema.time_column], schema.time_column)
     layout = lay_out_by(table, schema.time_column, schema.group_columns, times)
     grid = align(layout, round(schema.frequency_seconds * 1e6), limits)
-    values, observed, lines = {}, {}, []
-    for name in numeric:
-        filled = _on_grid(table, name, layout, grid, missing_policy)
-        values[name], observed[name] = filled.values.astype(np.float32), filled.observed
-        lines.append(_filling_line(name, filled))
+    return put_on_grid(table, layout, grid, numeric, categorical, missing_policy)
+
+
+def put_on_grid(
+    table: pa.Table,
+    layout: Layout,
+    grid: Grid,
+    numeric: list[str],
+    categorical: list[str],
+    missing_policy: MissingPolicy,
+) -> SeriesData:
+    """The named columns of a table whose rows are laid out and aligned; as `load_series`."""
+    filled = {name: _on_grid(table, name, layout, grid, missing_policy) for name in numeric}
+    repairs = count_repairs(layout, grid, filled)
     return SeriesData(
         series_names=layout.names,
         offsets=grid.offsets,
         times=grid.times(),
-        frequency_seconds=schema.frequency_seconds,
-        values=values,
-        observed=observed,
+        frequency_seconds=grid.step / 1e6,
+        values={name: each.values for name, each in filled.items()},
+        observed={name: each.observed for name, each in filled.items()},
         categories={name: _categories(table[name], name, layout) for name in categorical},
-        findings=[*clock_findings(layout, grid), *_filling_finding(lines)],
+        findings=[*clock_findings(layout, grid), *_filling_finding(repairs)],
+        repairs=repairs,
     )
 
 
@@ -117,7 +131,8 @@ def _on_grid(table: pa.Table, name: str, layout: Layout, grid: Grid, missing_pol
         raise problem("no_numeric_column", f"Column {name!r} holds no number at all.", column=name)
     if missing_policy == "error" and missing.any():
         raise _missing(name, int(np.argmax(missing)), int(missing.sum()), layout, grid)
-    return fill(on_grid, grid.offsets, observe_interpolated=missing_policy == "interpolate")
+    filled = fill(on_grid, grid.offsets, interpolate=missing_policy == "interpolate")
+    return replace(filled, values=filled.values.astype(np.float32))
 
 
 def _missing(name: str, row: int, count: int, layout: Layout, grid: Grid) -> DatasetError:
@@ -153,26 +168,30 @@ def _categories(column: pa.ChunkedArray, name: str, layout: Layout) -> list[str]
     return [words[code] for code in lowest]
 
 
-def _filling_line(name: str, filled: Filled) -> tuple[str, int, int]:
-    return name, int(filled.interpolated.sum()), int((~filled.observed).sum())
-
-
-def _filling_finding(lines: list[tuple[str, int, int]]) -> list[Finding]:
-    lines = [line for line in lines if line[1] or line[2]]
-    if not lines:
+def _filling_finding(repairs: Repairs) -> list[Finding]:
+    """Interpolated and masked steps per column, as one finding."""
+    touched = {
+        name: (repairs.interpolated[name], masked)
+        for name, masked in repairs.masked.items()
+        if (repairs.interpolated[name] + masked).any()
+    }
+    if not touched:
         return []
-    parts = [f"{name}: {short:,} steps interpolated, {masked:,} masked" for name, short, masked in lines]
-    examples = [
-        {"column": name, "interpolated": short, "masked": masked}
-        for name, short, masked in lines[:MOST_EXAMPLES]
+    parts = [
+        f"{name}: {int(short.sum()):,} steps interpolated, {int(masked.sum()):,} masked"
+        for name, (short, masked) in touched.items()
     ]
-    rows = sum(max(short, masked) for _, short, masked in lines)
+    examples = [
+        {"column": name, "interpolated": int(short.sum()), "masked": int(masked.sum())}
+        for name, (short, masked) in list(touched.items())[:MOST_EXAMPLES]
+    ]
+    counts = [short + masked for short, masked in touched.values()]
     return [
         Finding(
             code="missing_values",
             detail="; ".join(parts) + ".",
-            series_count=0,
-            row_count=rows,
+            series_count=int((np.sum(counts, axis=0) > 0).sum()),
+            row_count=max(int(count.sum()) for count in counts),
             examples=examples,
         )
     ]

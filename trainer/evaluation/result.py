@@ -78,7 +78,10 @@ def _season(inputs: EvaluationInputs, scored: ForecastSet) -> tuple[Season | Non
 
 def _calibrate(inputs: EvaluationInputs) -> Calibration | None:
     forecasts = inputs.validation
-    parts = [actuals(inputs.series, target, forecasts, inputs.horizon) for target in inputs.targets]
+    parts = [
+        actuals(inputs.series, target, forecasts, inputs.encoder_length, inputs.horizon)
+        for target in inputs.targets
+    ]
     weight = np.stack([part.weight for part in parts], axis=-1)
     if not weight.any():
         return None
@@ -111,7 +114,8 @@ class _TargetScores:
         return self.inputs.targets[self.place]
 
     def judged(self, raw: Floats, published: Floats, season: Season | None) -> dict[str, Any]:
-        truth = actuals(self.inputs.series, self.target, self.scored, self.inputs.horizon)
+        inputs = self.inputs
+        truth = actuals(inputs.series, self.target, self.scored, inputs.encoder_length, inputs.horizon)
         floor = self._smape_floor()
         rivals = self._rivals(season)
         scores = {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainer.dataset.filling import open_gaps
 from trainer.evaluation.residuals import TrainingParts, residual_quantiles
 from trainer.evaluation.windows import forecast_rows
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from trainer.dataset.filling import OpenGaps
     from trainer.dataset.series import SeriesData
     from trainer.evaluation.inputs import ForecastSet
     from trainer.evaluation.season import Season
@@ -44,9 +47,9 @@ class Rivals:
     quantiles: Sequence[float]
 
     def last_value(self) -> RivalForecast:
-        """The last value before the window, plus the quantiles of its change over 1, 2, … horizon steps."""
+        """The last value seen before the window, plus the quantiles of its change over 1 to horizon steps."""
         residuals, pooled = self._residuals(range(1, self.horizon + 1))
-        base = self._values()[self.forecasts.origin_row - 1].astype(np.float64)
+        base = self._gaps.carried[self.forecasts.origin_row - 1].astype(np.float64)
         return RivalForecast(base[:, None, None] + residuals, pooled)
 
     def seasonal_naive(self, season: Season) -> RivalForecast:
@@ -56,12 +59,19 @@ class Rivals:
         residuals, pooled = self._residuals(lags)
         rows = forecast_rows(self.forecasts, self.horizon) - np.asarray(lags)[seasons]
         known = rows >= self.series.offsets[self.forecasts.series_index][:, None]
-        base = self._values()[np.where(known, rows, 0)].astype(np.float64)
+        base = self._gaps.values_at(
+            self._values(), np.where(known, rows, 0), self.forecasts.origin_row
+        ).astype(np.float64)
         result = base[:, :, None] + residuals[:, seasons]
         replaced = ~known.all(axis=1)
         if replaced.any():
             result[replaced] = self.last_value().quantiles[replaced]
         return RivalForecast(result, pooled, int(replaced.sum()))
+
+    @cached_property
+    def _gaps(self) -> OpenGaps:
+        """No rival may know where a gap leads that is open when its window begins."""
+        return open_gaps(self._values(), self.series.observed[self.target], self.series.offsets)
 
     def _values(self) -> npt.NDArray[np.floating]:
         return self.series.values[self.target]

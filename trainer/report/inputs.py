@@ -34,16 +34,10 @@ class ExampleForecast:
 
 
 @dataclass(frozen=True)
-class Interpretation:
-    """What the network looked at. Importances add up to 1 per kind; attention is over the encoder."""
-
-    importance: dict[str, dict[str, float]]  # "encoder" | "decoder" | "static" -> variable -> share
-    attention: npt.NDArray[np.floating[Any]]  # (encoder_length,) mean weight, oldest step first
-
-
-@dataclass(frozen=True)
 class ReportInputs:
-    """One run. `result` is the content of result.json; `scores` in it is what `evaluate` returned."""
+    """One run. `result` is the content of result.json: `scores` in it is what `evaluate` returned,
+    `interpretation` an `Interpretation` as a dict.
+    """
 
     title: str
     result: dict[str, Any]
@@ -53,4 +47,5 @@ class ReportInputs:
     adjustments: list[dict[str, Any]] = field(default_factory=list)  # of trainer.events.Adjustment
     warnings: list[str] = field(default_factory=list)
     findings: list[dict[str, Any]] = field(default_factory=list)  # of trainer.dataset.schema.Finding
-    interpretation: dict[str, Interpretation] = field(default_factory=dict)  # target -> what it looked at
+    lr_find: dict[str, Any] | None = None  # rates, losses, smoothed: lists of equal length; suggestion
+    data_report: dict[str, Any] | None = None  # of trainer.dataset.repairs.data_report

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(4, gt=0)
     stop_grace_seconds: float = Field(30, gt=0)
     trainer_threads: int | None = Field(None, ge=1, description="Default: the cores.")
+    trainer_memory_limit_bytes: int | None = Field(
+        None, ge=GIBIBYTE // 8, description="Default: the container's or machine's less the worker's share."
+    )
 
     inspection_wait_seconds: float = Field(30, gt=0, description="How long an upload's answer waits for it.")
     inspection_timeout_seconds: float = Field(600, gt=0, description="Wall clock of the inspecting child.")

@@ -15,6 +15,7 @@ from core.database import connect
 from core.queue import TASK_NAME, celery_queue, make_celery
 from core.workers import service as workers
 from worker.hardware import Hardware, detect
+from worker.memory import memory_total, trainer_memory_limit
 from worker.outage import DATABASE_OUTAGE
 from worker.reins import Drain
 from worker.run_job import TRAINER, WARM_TRAINER, Bench, run_waiting_jobs
@@ -71,6 +72,7 @@ def serve(
                 drain=drain,
                 trainer=tuple(trainer),
                 standby=standby,
+                memory_limit=settings.trainer_memory_limit_bytes or trainer_memory_limit(memory_total()),
             )
             with _announced(bench, hardware, on_beat):
                 exit_code = _consume(make_celery(settings), bench)
@@ -120,7 +122,13 @@ def _consume(celery: Celery, bench: Bench) -> int:
     )
     asked: Callable[..., None] = lambda **_: bench.drain.ask()  # noqa: E731  # kept: Celery holds it weakly
     signals.worker_shutting_down.connect(asked)
-    logger.info("worker_ready", name=bench.name, queues=bench.queues, threads=bench.threads)
+    logger.info(
+        "worker_ready",
+        name=bench.name,
+        queues=bench.queues,
+        threads=bench.threads,
+        trainer_memory_limit_bytes=bench.memory_limit,
+    )
     worker.start()
     return int(worker.exitcode or 0)
 

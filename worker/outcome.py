@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from core.jobs.lifecycle import FailureReason, RequeueReason
+from core.jobs.lifecycle import MEMORY_CURE, FailureReason, RequeueReason
 from trainer.events import Failed, Finished, Stopped
 
 if TYPE_CHECKING:
@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from worker.trainer_process import Ending
 
 _USERS_MISTAKE_EXIT = 2
-_OUT_OF_MEMORY = (
-    "The machine's memory did not suffice; halve batch_size and double accumulate_grad_batches (the "
-    "effective batch stays the same), or shorten encoder_length."
-)
+_OUT_OF_MEMORY = "The machine's memory did not suffice: the kernel killed the trainer."
 _TIMED_OUT = (
     "The job reached max_runtime_seconds before its first checkpoint; allow it more time or train less."
 )
@@ -56,11 +53,14 @@ def judge(
     *,
     has_checkpoint: bool,
     out_of_memory: bool = False,
+    adapts: bool = False,
 ) -> Outcome:
     """A finished job is finished, whatever was wished meanwhile; a cancelled one never reads as failed.
 
     `wish` is what we asked for last; it takes effect even when the child had to be killed over it.
     `has_checkpoint`: whether one is stored. `out_of_memory`: whether the kernel has killed meanwhile.
+    `adapts`: whether the next attempt would then take a smaller batch; a child that says itself that its
+    memory did not suffice has come to the end of that already.
     """
     if isinstance(last_word, Finished):
         return JobSucceeded(last_word.stop_reason, last_word.summary)
@@ -70,12 +70,14 @@ def judge(
         return JobFailed(FailureReason(last_word.code), last_word.message)
     if wish is not None:
         return judge_unstarted(wish, has_checkpoint=has_checkpoint)
-    return _judge_silent(ending, out_of_memory=out_of_memory)
+    return _judge_silent(ending, out_of_memory=out_of_memory, adapts=adapts)
 
 
-def _judge_silent(ending: Ending, *, out_of_memory: bool) -> Outcome:
+def _judge_silent(ending: Ending, *, out_of_memory: bool, adapts: bool) -> Outcome:
     if out_of_memory and ending.return_code == -signal.SIGKILL:
-        return JobFailed(FailureReason.OUT_OF_MEMORY, _OUT_OF_MEMORY)
+        if adapts:
+            return JobRequeued(RequeueReason.OUT_OF_MEMORY, _OUT_OF_MEMORY)
+        return JobFailed(FailureReason.OUT_OF_MEMORY, f"{_OUT_OF_MEMORY} {MEMORY_CURE}")
     if ending.return_code == _USERS_MISTAKE_EXIT:
         return JobFailed(FailureReason.INTERNAL, "The trainer refused the job without saying why.")
     return JobRequeued(RequeueReason.CRASHED, f"The trainer ended unexpectedly ({ending.describe()}).")

@@ -42,6 +42,7 @@ class Recorder:
         self._flush_seconds = flush_seconds
         self._log_seconds = log_seconds
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._closing = threading.Event()
         self._events: list[TrainerEvent] = []
         self._log = _LogBuffer(log_limit)
@@ -65,6 +66,19 @@ class Recorder:
         with self._lock:
             self._log.append(text)
 
+    def write_through(self) -> None:
+        """Returns once all events so far are written. Raises what the write failed with, and keeps them."""
+        with self._writing:
+            with self._lock:
+                events, self._events = self._events, []
+            if not events:
+                return
+            try:
+                self._write(events, "")
+            except BaseException:
+                self._put_back(events, "")
+                raise
+
     def finish(self, seconds_left: Callable[[], float]) -> None:
         """Writes what is left, and tries again through an outage while `seconds_left()` is above zero.
 
@@ -85,21 +99,22 @@ class Recorder:
 
     def _flush(self, *, whole_log: bool = False) -> bool:
         """True when nothing is left to write. Never raises: the thread's error is kept for `finish`."""
-        events, log = self._take(whole_log=whole_log)
-        if not events and not log:
+        with self._writing:
+            events, log = self._take(whole_log=whole_log)
+            if not events and not log:
+                return True
+            try:
+                self._write(events, log)
+            except DATABASE_OUTAGE:
+                logger.warning("recording_delayed", events=len(events), exc_info=True)
+                self._put_back(events, log)
+                return False
+            except LeaseLost as error:
+                self._error = error
+                self._on_lost()
+            except Exception as error:  # noqa: BLE001  # raised again by finish(), in the thread that runs the job
+                self._error = error
             return True
-        try:
-            self._write(events, log)
-        except DATABASE_OUTAGE:
-            logger.warning("recording_delayed", events=len(events), exc_info=True)
-            self._put_back(events, log)
-            return False
-        except LeaseLost as error:
-            self._error = error
-            self._on_lost()
-        except Exception as error:  # noqa: BLE001  # raised again by finish(), in the thread that runs the job
-            self._error = error
-        return True
 
     def _take(self, *, whole_log: bool) -> tuple[list[TrainerEvent], str]:
         with self._lock:

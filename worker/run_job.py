@@ -19,32 +19,32 @@ from trainer.events import ArtifactSaved, CheckpointSaved, Failed, Finished, Pro
 from worker.inputs import lay_out_inputs
 from worker.lease import Lease
 from worker.ledger import Ledger
-from worker.oom import count_oom_kills
+from worker.memory import count_oom_kills
 from worker.outage import DATABASE_OUTAGE
 from worker.outcome import JobFailed, JobRequeued, JobSucceeded, judge, judge_unstarted
 from worker.recorder import Recorder
 from worker.reins import Drain, Reins
 from worker.standby import Standby
-from worker.trainer_process import TrainerProcess
+from worker.trainer_process import Order, TrainerProcess
 from worker.uploader import Uploader
 from worker.workspace import run_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from core.database import Database
     from core.jobs.claim import ClaimedJob
     from core.settings import Settings
-    from core.storage import ObjectStorage
+    from core.storage import ObjectStorage, StoredObject
     from worker.outcome import Outcome
+    from worker.uploader import Upload
 
 logger = structlog.get_logger(__name__)
 
 TRAINER = (sys.executable, "-P", "-m", "trainer")
 WARM_TRAINER = (sys.executable, "-P", "-m", "trainer.warm")
 TIME_LIMIT_GRACE_SECONDS = 300.0
-_CHECKPOINTS = {"model.ckpt", "last.ckpt"}
 _RETRY_SECONDS = 0.5
 
 
@@ -53,7 +53,7 @@ class Bench:
     """What a worker brings to every job.
 
     `queues`: those it serves, the first one first. `standby`: a trainer started ahead; without one, `trainer`
-    is started for the job.
+    is started for the job. `memory_limit`: bytes a trainer may allocate.
     """
 
     name: str
@@ -68,6 +68,8 @@ class Bench:
     drain: Drain
     trainer: tuple[str, ...] = TRAINER
     standby: Standby | None = None
+    memory_limit: int | None = None
+    count_oom_kills: Callable[[], int] = count_oom_kills
 
 
 def run_waiting_jobs(bench: Bench) -> int:
@@ -126,20 +128,28 @@ def run_job(bench: Bench, job: ClaimedJob, held_since: float) -> None:
 
 
 def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory: Path) -> Outcome:
-    if (lack := lay_out_inputs(bench.storage, ledger.job, directory)) is not None:
-        return judge_unstarted(reins.wish) if reins.wish == "cancel" else lack
+    job = ledger.job
+    laid_out = lay_out_inputs(bench.storage, job, directory)
+    if isinstance(laid_out, JobFailed | JobRequeued):
+        return judge_unstarted(reins.wish) if reins.wish == "cancel" else laid_out
     lease.check()
     if reins.wish is not None:
-        return judge_unstarted(reins.wish, has_checkpoint=ledger.job.checkpoint is not None)
+        return judge_unstarted(reins.wish, has_checkpoint=job.has_weights)
 
     with (
         Recorder(ledger.record, on_lost=lease.give_up) as recorder,
         Uploader(
-            ledger.store, ledger.publish, staging=directory / "staging", on_lost=lease.give_up
+            ledger.store,
+            partial(_publish, ledger, recorder),
+            staging=directory / "staging",
+            on_lost=lease.give_up,
         ) as uploader,
     ):
-        oom_kills = count_oom_kills()
-        with _start_trainer(bench, directory, recorder) as process:
+        for warning in laid_out:
+            recorder.record(warning)
+        oom_kills = bench.count_oom_kills()
+        order = Order(directory, bench.threads, bench.memory_limit, job.memory_kills)
+        with _start_trainer(bench, order, recorder) as process:
             reins.attach(process)
             last_word = _follow(process, lease, recorder, uploader, directory / "out")
             ending = process.wait()
@@ -149,13 +159,14 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
 
     logger.info("trainer_ended", ending=ending.describe(), killed=ending.killed, wish=reins.wish)
     # An earlier attempt's counts: the job is not without a result because this one came to none.
-    has_checkpoint = ledger.job.checkpoint is not None or not _CHECKPOINTS.isdisjoint(uploader.published)
+    has_weights = job.has_weights or not uploader.published.isdisjoint(jobs.WEIGHTS)
     outcome = judge(
         last_word,
         ending,
         reins.wish,
-        has_checkpoint=has_checkpoint,
-        out_of_memory=count_oom_kills() > oom_kills,
+        has_checkpoint=has_weights,
+        out_of_memory=bench.count_oom_kills() > oom_kills,
+        adapts=job.spec.on_out_of_memory == "adapt",
     )
     if isinstance(outcome, JobSucceeded) and not all_published:
         return JobRequeued(
@@ -164,13 +175,23 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
     return outcome
 
 
-def _start_trainer(bench: Bench, directory: Path, recorder: Recorder) -> TrainerProcess:
+def _publish(ledger: Ledger, recorder: Recorder, upload: Upload, stored: StoredObject) -> None:
+    # First the metrics that led to it: an attempt that goes on from this state does not report them again.
+    recorder.write_through()
+    ledger.publish(upload, stored)
+
+
+def _start_trainer(bench: Bench, order: Order, recorder: Recorder) -> TrainerProcess:
     if bench.standby is not None:
-        process = bench.standby.take(directory, bench.threads, recorder.log)
+        process = bench.standby.take(order, recorder.log)
         if process is not None:
             return process
-    command = [*bench.trainer, str(directory), "--threads", str(bench.threads)]
-    return TrainerProcess(command, directory=bench.folder, environment=bench.environment, log=recorder.log)
+    return TrainerProcess(
+        [*bench.trainer, *order.arguments()],
+        directory=bench.folder,
+        environment=bench.environment,
+        log=recorder.log,
+    )
 
 
 def _follow(

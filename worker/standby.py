@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from worker.trainer_process import Order
+
 logger = structlog.get_logger(__name__)
 
 _HELD_CHARACTERS = 65_536
@@ -38,14 +40,14 @@ class Standby:
             self._command, directory=self._folder, environment=self._environment, log=self._log
         )
 
-    def take(self, run_dir: Path, threads: int, log: Callable[[str], None]) -> TrainerProcess | None:
+    def take(self, order: Order, log: Callable[[str], None]) -> TrainerProcess | None:
         """Hands the run over to the one that is there, which is then the caller's; None if it has died."""
         process, self._ready = self._ready, None
         if process is None:
             return None
         self._log.pass_to(log)
         if process.is_alive():
-            process.begin(run_dir, threads)
+            process.begin(order)
             return process
         logger.warning("standby_died")
         process.close()

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Self
 
 import structlog
@@ -29,7 +29,7 @@ logger = structlog.get_logger(__name__)
 _LONGEST_LINE_BYTES = 1 << 20
 _INHERITED = {
     *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"),
-    *("XDG_CACHE_HOME", "MPLCONFIGDIR"),
+    *("XDG_CACHE_HOME", "MPLCONFIGDIR", "FORETRAIN_CHECKPOINT_SECONDS"),
 }
 _INHERITED_PREFIXES = ("CUDA_", "KMP_", "LC_", "LD_", "MKL_", "NCCL_", "NVIDIA_", "OMP_", "PYTORCH_", "TORCH")
 
@@ -41,6 +41,26 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
     }
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run and with how much; `memory_limit` is in bytes, `memory_kills` counts earlier attempts."""
+
+    run_dir: Path
+    threads: int
+    memory_limit: int | None = None
+    memory_kills: int = 0
+
+    def arguments(self) -> list[str]:
+        """For a child that starts with its run."""
+        limit = [] if self.memory_limit is None else ["--memory-limit", str(self.memory_limit)]
+        kills = ["--memory-kills", str(self.memory_kills)] if self.memory_kills else []
+        return [str(self.run_dir), "--threads", str(self.threads), *limit, *kills]
+
+    def message(self) -> dict[str, object]:
+        """For a child that was started ahead of its run."""
+        return asdict(self) | {"run_dir": str(self.run_dir)}
 
 
 @dataclass(frozen=True)
@@ -99,9 +119,9 @@ class TrainerProcess:
     def is_alive(self) -> bool:
         return not self._ended.is_set()
 
-    def begin(self, run_dir: Path, threads: int) -> None:
+    def begin(self, order: Order) -> None:
         """Tells a child that was started ahead of its run what to run."""
-        self._send({"run_dir": str(run_dir), "threads": threads})
+        self._send(order.message())
 
     def events(self) -> Iterator[TrainerEvent]:
         """Every event, until the child closes its stdout; a line that is no event is logged and dropped."""

@@ -85,7 +85,8 @@ class Uploader:
         staged = self._staging / f"{self._serial:06d}-{path.name}"
         _link_or_copy(path, staged)
         with self._changed:
-            superseded = self._waiting.pop(event.name, None)
+            superseded = self._waiting.get(event.name)
+            # It keeps its place: at the end it would never come first while checkpoints outpace the storage.
             self._waiting[event.name] = Upload(self._serial, event, staged)
             self._changed.notify_all()
         if superseded is not None:

@@ -22,7 +22,7 @@ class ClaimedDataset:
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """The newest `last.ckpt` of an earlier attempt."""
+    """A `resume.safetensors` of an earlier attempt: what training goes on from."""
 
     storage_key: str
     step: int | None
@@ -32,7 +32,11 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """`token` fences every write; `spec` is what was asked, `resolved_spec` what it last came to."""
+    """`token` fences every write; `spec` is what was asked, `resolved_spec` what it last came to.
+
+    `checkpoints` are the earlier attempts', newest first. `has_weights`: one of them stored weights that are
+    of use to the owner. `memory_kills`: how many of them the kernel ended for want of memory.
+    """
 
     job_id: str
     tenant_id: str
@@ -44,7 +48,14 @@ class ClaimedJob:
     seed: int
     max_runtime_seconds: int | None
     remaining_runtime_seconds: float | None
-    checkpoint: StoredCheckpoint | None
+    checkpoints: tuple[StoredCheckpoint, ...]
+    has_weights: bool
+    memory_kills: int
+
+    @property
+    def checkpoint(self) -> StoredCheckpoint | None:
+        """The newest."""
+        return self.checkpoints[0] if self.checkpoints else None
 
 
 @dataclass(frozen=True)

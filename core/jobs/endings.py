@@ -60,7 +60,7 @@ def try_again(session: Session, job: Job, reason: RequeueReason, message: str) -
     if job.cancel_requested_at is not None:
         return cancel(session, job, **counters)
     if used_up:
-        return fail(session, job, rule.gives_up_as, message, **counters)
+        return fail(session, job, rule.gives_up_as, f"{message} {rule.cure}".rstrip(), **counters)
     if _runtime_is_used_up(session, job):
         return _end_at_time_limit(session, job)
     wait = backoff_seconds(job.failures + 1) if rule.waits else 0.0

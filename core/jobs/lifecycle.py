@@ -88,23 +88,33 @@ class RequeueReason(StrEnum):
     CRASHED = "crashed"
     STALLED = "stalled"
     STORAGE_UNAVAILABLE = "storage_unavailable"
+    OUT_OF_MEMORY = "out_of_memory"
     DRAINED = "drained"
 
 
 @dataclass(frozen=True)
 class RequeueRule:
-    """How a requeue is counted and what the job fails with once the count is used up."""
+    """How a requeue is counted, and what the job fails with once the count is used up.
+
+    `cure` ends the message then: it is what the owner can do.
+    """
 
     counts_as_failure: bool
     waits: bool
     gives_up_as: FailureReason
+    cure: str = ""
 
 
+MEMORY_CURE = (
+    "Halve batch_size and double accumulate_grad_batches (the effective batch stays the same), or shorten "
+    "encoder_length."
+)
 REQUEUE_RULES: dict[RequeueReason, RequeueRule] = {
     RequeueReason.WORKER_LOST: RequeueRule(True, False, FailureReason.WORKER_LOST),
     RequeueReason.CRASHED: RequeueRule(True, True, FailureReason.CRASH_LOOP),
     RequeueReason.STALLED: RequeueRule(True, True, FailureReason.STALLED),
     RequeueReason.STORAGE_UNAVAILABLE: RequeueRule(True, True, FailureReason.STORAGE_UNAVAILABLE),
+    RequeueReason.OUT_OF_MEMORY: RequeueRule(True, False, FailureReason.OUT_OF_MEMORY, MEMORY_CURE),
     RequeueReason.DRAINED: RequeueRule(False, False, FailureReason.WORKER_LOST),
 }
 MAX_PREEMPTIONS = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select, update
@@ -248,14 +248,19 @@ def claimable_by_queue(session: Session) -> dict[str, int]:
     return dict(rows.all())
 
 
-def newest_checkpoint(session: Session, job_id: str, name: str) -> Artifact | None:
-    """Of the last attempt that stored one under this name."""
+def artifacts_named(session: Session, job_id: str, names: Collection[str]) -> Sequence[Artifact]:
+    """Of all attempts, the newest first."""
     return session.scalars(
         select(Artifact)
-        .where(Artifact.job_id == job_id, Artifact.name == name)
+        .where(Artifact.job_id == job_id, Artifact.name.in_(names))
         .order_by(Artifact.attempt.desc())
-        .limit(1)
-    ).one_or_none()
+    ).all()
+
+
+def count_attempts(session: Session, job_id: str, outcome: str) -> int:
+    """How many have ended so."""
+    statement = select(func.count()).where(JobAttempt.job_id == job_id, JobAttempt.outcome == outcome)
+    return session.scalars(statement).one()
 
 
 def publish_artifact(session: Session, job: Job, row: Artifact) -> str | None:

@@ -44,7 +44,8 @@ from trainer.events import Adjustment, ProgressReported, Resolved, StopReason
 from trainer.spec import TrainingSpec
 
 BEST_CHECKPOINT = "model.ckpt"
-LAST_CHECKPOINT = "last.ckpt"
+WEIGHTS = (BEST_CHECKPOINT, "last.ckpt")
+RESUME_STATE = "resume.safetensors"
 MAX_WARNINGS = 100
 LOST_MESSAGE = "The worker stopped renewing its lease."
 
@@ -163,7 +164,9 @@ def claim(
         seed=job.seed,
         max_runtime_seconds=limit,
         remaining_runtime_seconds=None if limit is None else max(0.0, limit - job.running_seconds),
-        checkpoint=_last_checkpoint(session, job),
+        checkpoints=_resume_states(session, job),
+        has_weights=bool(repository.artifacts_named(session, job.id, WEIGHTS)),
+        memory_kills=repository.count_attempts(session, job.id, RequeueReason.OUT_OF_MEMORY),
     )
 
 
@@ -180,9 +183,11 @@ def _claimed_dataset(dataset: Dataset) -> ClaimedDataset:
     )
 
 
-def _last_checkpoint(session: Session, job: Job) -> StoredCheckpoint | None:
-    row = repository.newest_checkpoint(session, job.id, LAST_CHECKPOINT)
-    return None if row is None else StoredCheckpoint(row.storage_key, row.step, row.sha256, row.attempt)
+def _resume_states(session: Session, job: Job) -> tuple[StoredCheckpoint, ...]:
+    return tuple(
+        StoredCheckpoint(row.storage_key, row.step, row.sha256, row.attempt)
+        for row in repository.artifacts_named(session, job.id, [RESUME_STATE])
+    )
 
 
 def renew_lease(
@@ -219,15 +224,14 @@ def record_phase(session: Session, job_id: str, token: int, phase: str) -> None:
 
 
 def record_resolved(session: Session, job_id: str, token: int, resolved: Resolved) -> None:
-    """Stores what is really trained; its adjustments join those of the submission, one per field."""
-    job = _owned(repository.lock_running(session, job_id, token))
+    """Stores what is really trained from now on; its adjustments are all there are."""
     plan = resolved.model_dump(mode="json", include={"windows", "total_steps", "parameters"})
     values = {
         "resolved_spec": resolved.resolved_spec,
-        "adjustments": _merged(job.adjustments, resolved.adjustments),
+        "adjustments": [adjustment.model_dump(mode="json") for adjustment in resolved.adjustments],
         "plan": plan,
     }
-    event = NewEvent("job.resolved", {**plan, "adjustments": len(values["adjustments"] or ())})
+    event = NewEvent("job.resolved", {**plan, "adjustments": len(resolved.adjustments)})
     _owned(repository.note(session, job_id, token, event, values))
 
 
@@ -295,7 +299,7 @@ def register_checkpoint(
     epoch: int,
     val_loss: float | None,
 ) -> RegisteredArtifact:
-    """`register_artifact` for model.ckpt (the best so far, shown as `best_checkpoint`) or last.ckpt."""
+    """`register_artifact` for weights or a resume state; model.ckpt is shown as `best_checkpoint`."""
     facts = {"name": name, "size_bytes": size_bytes, "sha256": sha256, "step": step}
     loss = val_loss if val_loss is not None and math.isfinite(val_loss) else None
     event = NewEvent("job.checkpoint", {**facts, "epoch": epoch, "val_loss": loss})

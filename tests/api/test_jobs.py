@@ -66,6 +66,18 @@ def test_validate_only_answers_what_would_be_trained_and_stores_nothing(any_api:
     assert "location" not in answer.headers
 
 
+def test_validate_only_shows_what_a_preset_fills_in(api: RunningApi) -> None:
+    dataset_id = ready_dataset(api)
+    body = {"dataset_id": dataset_id, "training": {"preset": "production", "epochs": 3}}
+
+    resolved = api.client.post("/v1/jobs?validate_only=true", json=body).json()["resolved_spec"]
+
+    assert (resolved["preset"], resolved["epochs"]) == ("production", 3)
+    assert resolved["accumulate_grad_batches"] == 2
+    assert resolved["target_metrics"] == ["cpu_percent", "memory_percent"]
+    assert (resolved["auto_lr_find"], resolved["precision"]) == (True, "16-mixed")
+
+
 def test_validate_only_refuses_what_a_submission_would(api: RunningApi) -> None:
     dataset_id = ready_dataset(api)
     body = {"dataset_id": dataset_id, "training": {"target_metrics": ["disk_percent"]}}
@@ -92,7 +104,7 @@ BAD_BODIES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "wrong type": (training(epochs="3"), "invalid_request", "/training/epochs", "wrong_type"),
     "not one of": (training(precision="8-bit"), "invalid_request", "/training/precision", "not_allowed"),
     "heads": (training(hidden_size=30), "invalid_request", "/training", "heads_do_not_divide"),
-    "not built": (training(preset="production"), "not_supported", "/training/preset", "not_supported"),
+    "not built": (training(compile="auto"), "not_supported", "/training/compile", "not_supported"),
     "label key": ({"labels": {"a b": "x"}}, "invalid_request", "/labels/a b", "wrong_form"),
     "label text": ({"labels": {"a": "x\ny"}}, "invalid_request", "/labels/a", "wrong_form"),
     "priority": ({"priority": 1.5}, "invalid_request", "/priority", "wrong_type"),

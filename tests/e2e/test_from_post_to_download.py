@@ -33,7 +33,7 @@ TRAINING = TrainingSpec(
 )
 ARTIFACTS = {
     *("model.ckpt", "last.ckpt", "model.safetensors", "model.json", "example.parquet", "stock_example.py"),
-    *("result.json", "metrics.csv", "report.html", "tensorboard.zip"),
+    *("result.json", "metrics.csv", "report.html", "tensorboard.zip", "resume.safetensors"),
 }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from core import migrations
 from core.access import service as access
@@ -21,13 +22,15 @@ from core.jobs import service as jobs
 from core.jobs.schemas import ArtifactRead, JobCreate, JobLimits, JobRead
 from core.settings import Settings
 from core.storage import ObjectStorage, open_storage
-from core.tables import Tenant
+from core.tables import Job, Tenant
+from tests.processes import Watch, eventually
 from trainer.dataset.schema import Column, DatasetMapping, DatasetSchema
 from trainer.spec import TrainingSpec
 from worker.reins import Drain
-from worker.run_job import Bench
+from worker.run_job import Bench, run_waiting_jobs
 from worker.workspace import workspace
 
+SOON = 10.0
 DATA = b"timestamp,cpu_percent\n2026-01-01T00:00:00Z,1.0\n"
 SCHEMA = DatasetSchema(
     format="csv",
@@ -54,16 +57,21 @@ class Station:
     tenant_id: str
     dataset_id: str
 
-    def submit(self, **limits: Any) -> str:
+    def submit(self, *, on_out_of_memory: Literal["adapt", "fail"] = "fail", **limits: Any) -> str:
         """A queued job; its id."""
-        training, limited = TrainingSpec(epochs=1), JobLimits(**limits)
-        body = JobCreate(dataset_id=self.dataset_id, training=training, limits=limited)
+        training = TrainingSpec(epochs=1, on_out_of_memory=on_out_of_memory)
+        body = JobCreate(dataset_id=self.dataset_id, training=training, limits=JobLimits(**limits))
         with self.db.sessions.begin() as session:
             return jobs.submit(session, self.tenant_id, body).id
 
     def cancel(self, job_id: str) -> None:
         with self.db.sessions.begin() as session:
             jobs.cancel(session, self.tenant_id, job_id)
+
+    def let_queued_jobs_start(self) -> None:
+        """As if the back-off after a failure were over."""
+        with self.db.sessions.begin() as session:
+            session.execute(update(Job).values(not_before=None))
 
     def job(self, job_id: str) -> JobRead:
         with self.db.readers.begin() as session:
@@ -111,9 +119,9 @@ def station(folder: Path, **settings: Any) -> Iterator[Station]:
 
 
 @contextmanager
-def bench(at: Station, trainer: list[str], drain: Drain | None = None) -> Iterator[Bench]:
+def bench(at: Station, trainer: list[str], drain: Drain | None = None, **changes: Any) -> Iterator[Bench]:
     with workspace(at.settings.data_dir / "runs") as folder:
-        yield Bench(
+        made = Bench(
             name="worker-of-the-test",
             settings=at.settings,
             db=at.db,
@@ -126,6 +134,35 @@ def bench(at: Station, trainer: list[str], drain: Drain | None = None) -> Iterat
             drain=drain or Drain(),
             trainer=tuple(trainer),
         )
+        yield replace(made, **changes)
+
+
+class Running:
+    """Jobs that run in a thread, so that the test can interfere."""
+
+    def __init__(self, here: Station, trainer: list[str]) -> None:
+        self._here = here
+        self._trainer = trainer
+        self._pid_file = Path(trainer[-1]).parent / "pid"
+        self._thread = threading.Thread(target=self._run)
+        self.drain = Drain()
+        self.count = 0
+
+    def _run(self) -> None:
+        with bench(self._here, self._trainer, self.drain) as one:
+            self.count = run_waiting_jobs(one)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(SOON)
+        assert not self._thread.is_alive()
+
+    def child(self) -> Watch:
+        """The trainer, as soon as it has told us its number."""
+        return Watch(int(eventually(lambda: self._pid_file.read_text() if self._pid_file.exists() else None)))
 
 
 def _add_dataset(db: Database, storage: ObjectStorage) -> tuple[str, str]:

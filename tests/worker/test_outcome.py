@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from core.jobs.lifecycle import FailureReason, RequeueReason
-from trainer.events import Failed, Finished, Stopped, Wish
+from trainer.events import Failed, FailureCode, Finished, Stopped, Wish
 from worker.outcome import JobCancelled, JobFailed, JobRequeued, JobSucceeded, Outcome, judge
 from worker.trainer_process import Ending
 
@@ -52,7 +52,25 @@ def test_a_kill_by_the_kernel_for_want_of_memory_says_what_to_do() -> None:
 
     assert isinstance(outcome, JobFailed)
     assert outcome.code is FailureReason.OUT_OF_MEMORY
-    assert "halve batch_size" in outcome.message
+    assert "Halve batch_size" in outcome.message
+
+
+def test_a_job_that_adapts_is_tried_again_after_a_kill_for_want_of_memory() -> None:
+    killed = Ending(-9, killed=False)
+
+    outcome = judge(None, killed, None, has_checkpoint=False, out_of_memory=True, adapts=True)
+
+    assert isinstance(outcome, JobRequeued)
+    assert outcome.reason is RequeueReason.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize("code", ["out_of_memory", "diverged"])
+def test_a_trainer_that_adapted_in_vain_has_the_last_word(code: FailureCode) -> None:
+    gave_up = Failed(code=code, message="There is nothing left to halve.")
+
+    outcome = judge(gave_up, Ending(1, killed=False), None, has_checkpoint=True, adapts=True)
+
+    assert outcome == JobFailed(FailureReason(code), "There is nothing left to halve.")
 
 
 def test_a_crash_while_the_kernel_kills_elsewhere_is_a_crash() -> None:

@@ -56,6 +56,27 @@ def test_finish_writes_the_rest_in_order() -> None:
     assert (sink.events, sink.log) == ([PREPARING, TRAINING], "one two")
 
 
+def test_writing_through_waits_for_no_turn() -> None:
+    sink = Sink()
+    with Recorder(sink, on_lost=pytest.fail, flush_seconds=HOURS) as recorder:
+        recorder.record(TRAINING)
+        recorder.write_through()
+
+        assert sink.events == [TRAINING]
+
+
+def test_what_could_not_be_written_through_is_kept() -> None:
+    sink = Sink(outage())
+    with Recorder(sink, on_lost=pytest.fail, flush_seconds=HOURS) as recorder:
+        recorder.record(TRAINING)
+        with pytest.raises(OperationalError):
+            recorder.write_through()
+        recorder.record(PREPARING)
+        recorder.finish(lambda: SOON)
+
+    assert sink.events == [TRAINING, PREPARING]
+
+
 def test_an_outage_loses_nothing_and_keeps_the_order() -> None:
     sink = Sink(outage(), outage())
     with Recorder(sink, on_lost=pytest.fail, flush_seconds=0.01, log_seconds=0) as recorder:

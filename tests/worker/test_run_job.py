@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 from sqlalchemy import text
 
 from core.jobs.lifecycle import JobStatus
-from tests.processes import Watch, eventually
 from tests.worker.conftest import WriteTrainer
-from tests.worker.stations import DATA, Station, bench, station
-from worker.reins import Drain
+from tests.worker.stations import DATA, SOON, Running, Station, bench, station
 from worker.run_job import run_waiting_jobs
 
-SOON = 10.0
 GOOD_RUN = """
     out = Path(sys.argv[1]) / "out"
     out.mkdir()
@@ -59,34 +54,6 @@ DEAF = """
 def here(tmp_path: Path, database_url: str) -> Iterator[Station]:
     with station(tmp_path / "data", database_url=database_url) as made:
         yield made
-
-
-class Running:
-    """Jobs that run in a thread, so that the test can interfere."""
-
-    def __init__(self, here: Station, trainer: list[str]) -> None:
-        self._here = here
-        self._trainer = trainer
-        self._pid_file = Path(trainer[-1]).parent / "pid"
-        self._thread = threading.Thread(target=self._run)
-        self.drain = Drain()
-        self.count = 0
-
-    def _run(self) -> None:
-        with bench(self._here, self._trainer, self.drain) as one:
-            self.count = run_waiting_jobs(one)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join(SOON)
-        assert not self._thread.is_alive()
-
-    def child(self) -> Watch:
-        """The trainer, as soon as it has told us its number."""
-        return Watch(int(eventually(lambda: self._pid_file.read_text() if self._pid_file.exists() else None)))
 
 
 def run(here: Station, trainer: list[str]) -> int:
@@ -174,8 +141,7 @@ def test_a_killed_trainer_is_tried_again_until_the_attempts_are_used_up(
 
     run(here, trainer)
     first = here.job(job_id)
-    with here.db.sessions.begin() as session:
-        session.execute(text("UPDATE jobs SET not_before = NULL"))  # the back-off is over
+    here.let_queued_jobs_start()
     run(here, trainer)
     second = here.job(job_id)
 

@@ -13,7 +13,7 @@ from tests.processes import Watch
 from tests.worker.conftest import WriteTrainer
 from trainer.events import Finished
 from worker.standby import Standby
-from worker.trainer_process import child_environment
+from worker.trainer_process import Order, child_environment
 
 SOON = 20.0
 WARM = """
@@ -34,25 +34,31 @@ def test_a_run_is_handed_to_the_process_that_was_there_before_it(standby: Standb
     log: list[str] = []
     standby.prepare()
 
-    process = standby.take(tmp_path / "run", 2, log.append)
+    process = standby.take(Order(tmp_path / "run", 2, memory_limit=1 << 30, memory_kills=1), log.append)
 
     assert process is not None
     with process:
         [event] = process.events()
         process.wait()
     assert isinstance(event, Finished)
-    assert event.summary == {"run_dir": str(tmp_path / "run"), "threads": 2, "pid": process.pid}
+    assert event.summary == {
+        "run_dir": str(tmp_path / "run"),
+        "threads": 2,
+        "memory_limit": 1 << 30,
+        "memory_kills": 1,
+        "pid": process.pid,
+    }
     assert "".join(log) == "libraries loaded\n"
 
 
 def test_each_process_serves_one_run(standby: Standby, tmp_path: Path) -> None:
     standby.prepare()
-    first = standby.take(tmp_path, 1, lambda _: None)
+    first = standby.take(Order(tmp_path, 1), lambda _: None)
     assert first is not None
-    assert standby.take(tmp_path, 1, lambda _: None) is None
+    assert standby.take(Order(tmp_path, 1), lambda _: None) is None
 
     standby.prepare()
-    second = standby.take(tmp_path, 1, lambda _: None)
+    second = standby.take(Order(tmp_path, 1), lambda _: None)
 
     assert second is not None
     assert first.pid != second.pid
@@ -63,11 +69,11 @@ def test_each_process_serves_one_run(standby: Standby, tmp_path: Path) -> None:
 def test_preparing_twice_starts_one_process(standby: Standby, tmp_path: Path) -> None:
     standby.prepare()
     standby.prepare()
-    process = standby.take(tmp_path, 1, lambda _: None)
+    process = standby.take(Order(tmp_path, 1), lambda _: None)
     assert process is not None
     process.close()
 
-    assert standby.take(tmp_path, 1, lambda _: None) is None
+    assert standby.take(Order(tmp_path, 1), lambda _: None) is None
 
 
 def test_one_that_died_waiting_is_not_handed_a_run(write_trainer: WriteTrainer, tmp_path: Path) -> None:
@@ -77,7 +83,7 @@ def test_one_that_died_waiting_is_not_handed_a_run(write_trainer: WriteTrainer, 
     assert ready is not None
     ready.wait()
 
-    assert standby.take(tmp_path, 1, lambda _: None) is None
+    assert standby.take(Order(tmp_path, 1), lambda _: None) is None
 
 
 def test_closing_ends_the_one_that_waits(standby: Standby) -> None:

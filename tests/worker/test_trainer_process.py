@@ -14,7 +14,7 @@ import pytest
 from tests.processes import Watch, is_alive
 from tests.worker.conftest import WriteTrainer
 from trainer.events import CheckpointSaved, PhaseStarted, Stopped, Wish
-from worker.trainer_process import TrainerProcess, child_environment
+from worker.trainer_process import Order, TrainerProcess, child_environment
 
 LONG_SECONDS = 60.0
 
@@ -164,9 +164,23 @@ def test_the_child_learns_no_secret_of_the_service() -> None:
         "FORETRAIN_DATABASE_URL": "postgresql://u:p@db/x",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "PGPASSWORD": "secret",
+        "FORETRAIN_CHECKPOINT_SECONDS": "5",
     }
 
-    assert set(child_environment(environ)) == {"PATH", "CUDA_VISIBLE_DEVICES", "LC_ALL"}
+    assert set(child_environment(environ)) == {
+        "PATH",
+        "CUDA_VISIBLE_DEVICES",
+        "LC_ALL",
+        "FORETRAIN_CHECKPOINT_SECONDS",
+    }
+
+
+def test_an_order_names_only_what_there_is_to_say() -> None:
+    plain, full = Order(Path("/run"), 2), Order(Path("/run"), 2, memory_limit=1000, memory_kills=1)
+
+    assert plain.arguments() == ["/run", "--threads", "2"]
+    assert full.arguments() == ["/run", "--threads", "2", "--memory-limit", "1000", "--memory-kills", "1"]
+    assert plain.message() == {"run_dir": "/run", "threads": 2, "memory_limit": None, "memory_kills": 0}
 
 
 def test_the_child_ends_when_its_supervisor_is_killed(write_trainer: WriteTrainer, tmp_path: Path) -> None:

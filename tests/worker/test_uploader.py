@@ -102,6 +102,26 @@ def test_versions_that_wait_are_dropped_for_the_newest(make_uploader: MakeUpload
     assert store.contents == ["step 1", "step 4"]
 
 
+def test_a_file_that_is_replaced_while_it_waits_keeps_its_turn(
+    make_uploader: MakeUploader, checkpoint: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "resume.safetensors"
+    store = Store()
+    store.may_go_on.clear()
+    with make_uploader(store) as uploader:
+        uploader.add(saved(1), checkpoint)
+        assert store.entered.wait(SOON)
+        for step in (1, 2):
+            replace(state, f"state {step}")
+            uploader.add(CheckpointSaved(name="resume.safetensors", step=step, epoch=0, val_loss=None), state)
+            replace(checkpoint, f"step {step + 1}")
+            uploader.add(saved(step + 1), checkpoint)
+        store.may_go_on.set()
+        uploader.finish(SOON)
+
+    assert store.contents == ["step 1", "state 2", "step 3"]
+
+
 def test_nothing_stays_staged(make_uploader: MakeUploader, checkpoint: Path, tmp_path: Path) -> None:
     with make_uploader(Store(StorageUnavailable("away"))) as uploader:
         uploader.add(saved(1), checkpoint)

@@ -12,7 +12,7 @@ from core.jobs import reading, service
 from core.jobs.claim import ClaimedJob
 from core.jobs.lifecycle import JobStatus, RequeueReason
 from core.tables import Job
-from tests.factories import expire_lease, make_dataset, make_job, make_tenant
+from tests.factories import make_dataset, make_job, make_tenant
 
 
 def claim(db: Database, worker_name: str = "worker-1", queue: str = "cpu") -> ClaimedJob | None:
@@ -85,7 +85,7 @@ def test_a_claim_says_all_a_worker_needs(database: Database) -> None:
     assert claimed.dataset.dataset_id == job.dataset_id != data.id
     assert claimed.dataset.schema.series_count == 10
     assert claimed.remaining_runtime_seconds == 60
-    assert claimed.checkpoint is None
+    assert (claimed.checkpoint, claimed.has_weights, claimed.memory_kills) == (None, False, 0)
 
 
 def test_a_claim_opens_an_attempt_and_writes_an_event(database: Database) -> None:
@@ -210,38 +210,71 @@ def test_cancel_and_claim_at_once_agree_on_what_happened(database: Database) -> 
                 service.cancelled(session, job.id, row.token)
 
 
-def test_the_next_attempt_gets_the_newest_stored_checkpoint(database: Database) -> None:
+def store(db: Database, claimed: ClaimedJob, name: str, step: int) -> None:
+    with db.sessions.begin() as session:
+        service.register_checkpoint(
+            session,
+            claimed.job_id,
+            claimed.token,
+            name=name,
+            key=f"key-{name}-{step}",
+            size_bytes=step,
+            sha256=f"{step:064}",
+            step=step,
+            epoch=1,
+            val_loss=None,
+        )
+
+
+def next_attempt(db: Database, claimed: ClaimedJob, reason: RequeueReason) -> ClaimedJob:
+    with db.sessions.begin() as session:
+        service.requeue(session, claimed.job_id, claimed.token, reason)
+        session.execute(update(Job).values(not_before=None))
+    again = claim(db)
+    assert again is not None
+    return again
+
+
+def test_the_next_attempt_goes_on_from_the_newest_state_and_knows_the_ones_before(database: Database) -> None:
     with database.sessions.begin() as session:
-        job = make_job(session)
+        make_job(session)
     first = claim(database)
     assert first is not None
-    with database.sessions.begin() as session:
-        for step in (10, 20):
-            service.register_checkpoint(
-                session,
-                job.id,
-                first.token,
-                name="last.ckpt",
-                key=f"key-{step}",
-                size_bytes=step,
-                sha256=f"{step:064}",
-                step=step,
-                epoch=1,
-                val_loss=None,
-            )
-        expire_lease(session, job.id)
-        service.requeue_lost(session)
+    for step in (10, 20):
+        store(database, first, "resume.safetensors", step)
+    second = next_attempt(database, first, RequeueReason.DRAINED)
+    store(database, second, "resume.safetensors", 30)
 
-    second = claim(database)
+    third = next_attempt(database, second, RequeueReason.DRAINED)
 
-    assert second is not None
     assert second.checkpoint is not None
-    assert (second.attempt, second.token) == (2, 2)
-    assert (second.checkpoint.storage_key, second.checkpoint.step, second.checkpoint.attempt) == (
-        "key-20",
-        20,
-        1,
-    )
+    assert (second.checkpoint.storage_key, second.checkpoint.step) == ("key-resume.safetensors-20", 20)
+    assert [(one.attempt, one.step) for one in third.checkpoints] == [(2, 30), (1, 20)]
+
+
+def test_weights_of_an_earlier_attempt_are_no_state_to_go_on_from(database: Database) -> None:
+    with database.sessions.begin() as session:
+        make_job(session)
+    first = claim(database)
+    assert first is not None
+    store(database, first, "last.ckpt", 10)
+
+    second = next_attempt(database, first, RequeueReason.DRAINED)
+
+    assert (second.checkpoint, second.has_weights) == (None, True)
+
+
+def test_a_claim_says_how_often_memory_did_not_suffice(database: Database) -> None:
+    with database.sessions.begin() as session:
+        make_job(session, limits={"max_attempts": 9})
+    claimed = claim(database)
+    assert claimed is not None
+    killed = RequeueReason.OUT_OF_MEMORY
+
+    for reason in (killed, RequeueReason.CRASHED, killed, RequeueReason.DRAINED):
+        claimed = next_attempt(database, claimed, reason)
+
+    assert (claimed.attempt, claimed.memory_kills) == (5, 2)
 
 
 def test_running_time_of_earlier_attempts_is_taken_off(database: Database) -> None:

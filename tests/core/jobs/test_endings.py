@@ -176,6 +176,22 @@ def test_a_job_that_crashes_again_and_again_ends_as_crash_loop(database: Databas
     assert reason.code == "crash_loop"
 
 
+def test_a_job_killed_for_memory_too_often_fails_with_the_cure(database: Database) -> None:
+    claimed = run(database, limits={"max_attempts": 2})
+
+    assert requeue(database, claimed, RequeueReason.OUT_OF_MEMORY) is JobStatus.QUEUED
+    waiting = read(database, claimed).status_reason
+    again = claim_again(database, claimed)
+    assert requeue(database, again, RequeueReason.OUT_OF_MEMORY) is JobStatus.FAILED
+
+    job = read(database, claimed)
+    assert waiting is not None
+    assert (waiting.code, waiting.message) == ("out_of_memory", "it broke")
+    assert job.status_reason is not None
+    assert (job.status_reason.code, job.fault) == ("out_of_memory", "capacity")
+    assert job.status_reason.message.startswith("it broke Halve batch_size")
+
+
 def test_after_a_crash_the_next_try_waits_a_moment(database: Database) -> None:
     claimed = run(database)
 

@@ -170,10 +170,10 @@ def test_a_renewal_brings_back_the_wish_to_cancel(database: Database, claimed: C
         assert service.renew_lease(session, claimed.job_id, claimed.token, 30).cancel
 
 
-def test_what_the_trainer_resolved_joins_what_the_submission_did(
+def test_what_the_trainer_resolved_takes_the_place_of_what_the_submission_foresaw(
     database: Database, claimed: ClaimedJob
 ) -> None:
-    fields_before = {adjustment.field for adjustment in read(database, claimed).adjustments}
+    assert "precision" not in {adjustment.field for adjustment in read(database, claimed).adjustments}
 
     with database.sessions.begin() as session:
         service.record_resolved(session, claimed.job_id, claimed.token, RESOLVED)
@@ -182,11 +182,29 @@ def test_what_the_trainer_resolved_joins_what_the_submission_did(
 
     job = read(database, claimed)
     by_field = {adjustment.field: adjustment.reason for adjustment in job.adjustments}
-    assert set(by_field) == fields_before | {"precision"}
-    assert by_field["precision"] == "bf16 is slow here"
+    assert by_field == {"precision": "bf16 is slow here"}
     assert job.resolved_spec == {"epochs": 3}
     assert job.plan is not None
     assert job.plan.total_steps == 12
+
+
+def test_what_is_resolved_anew_within_an_attempt_replaces_all_of_the_first(
+    database: Database, claimed: ClaimedJob
+) -> None:
+    halved = Adjustment(field="batch_size", requested=64, effective=32, reason="memory did not suffice")
+    anew = RESOLVED.model_copy(
+        update={"resolved_spec": {"batch_size": 32}, "adjustments": [halved], "total_steps": 24}
+    )
+
+    with database.sessions.begin() as session:
+        service.record_resolved(session, claimed.job_id, claimed.token, RESOLVED)
+        service.record_resolved(session, claimed.job_id, claimed.token, anew)
+
+    job = read(database, claimed)
+    assert job.resolved_spec == {"batch_size": 32}
+    assert job.adjustments == [halved]
+    assert job.plan is not None
+    assert job.plan.total_steps == 24
 
 
 def test_the_same_warning_is_kept_once(database: Database, claimed: ClaimedJob) -> None:

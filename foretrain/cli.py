@@ -167,6 +167,56 @@ def train(context: typer.Context) -> None:
 
 
 @app.command()
+def predict(
+    bundle: Annotated[
+        Path, typer.Argument(help="Folder with model.safetensors and model.json, as training leaves it.")
+    ],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Recent metrics: .csv, .csv.gz, .parquet or .ndjson."),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet.")],
+    time_column: Annotated[str | None, typer.Option(help="Default: as in training.")] = None,
+    group_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that names a server; one for each of the training's. Default: as there."),
+    ] = None,
+    frequency: Annotated[
+        str | None, typer.Option(help="Step between rows, such as 5min, which is the training's.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+) -> None:
+    """Forecast the next steps of each server in a file, also of servers the model has never seen."""
+    with spoken_refusals():
+        from foretrain.data_files import mapping_of
+        from foretrain.predict import run_prediction
+
+        mapping = mapping_of(time_column, group_column, frequency)
+        raise typer.Exit(run_prediction(bundle, file, out, mapping, threads=threads, force=force))
+
+
+@app.command()
+def doctor(
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a small model with each feature, and with all together.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="With --train: this feature alone; may be repeated.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="With --train: a new folder for the runs, which else are removed.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="File for the findings.", metavar="FILE")] = None,
+) -> None:
+    """Check this machine, and with --train every feature; exit with 1 where something is wrong."""
+    with spoken_refusals():
+        from foretrain.doctor.command import run_doctor
+
+        raise typer.Exit(run_doctor(train=train, only=only or [], keep=keep, json_file=json))
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo's files go; emptied at its start.")] = Path(
         "demo-run"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
+from foretrain.data_files import format_of, mapping_of, refusal_of
 from foretrain.refusals import Refusal, spoken_refusals
 from foretrain.scores import score_table
 from foretrain.training_options import build_spec, spec_parameters
@@ -31,16 +31,23 @@ if TYPE_CHECKING:
     from trainer.spec import TrainingSpec
 
 STOPPED_EXIT = 130
-ENDINGS: dict[str, DatasetFormat] = {
-    ".csv.gz": "csv.gz",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-}
+RESUME_STATE = "resume.safetensors"
 
 File = Annotated[Path, typer.Argument(help="A table of server metrics: .csv, .csv.gz, .parquet or .ndjson.")]
-Out = Annotated[Path, typer.Option(help="Folder for all that training leaves; must not hold files yet.")]
+Out = Annotated[
+    Path,
+    typer.Option(help="Folder for all that training leaves; without --resume it must not hold files yet."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with the training that was stopped in the folder; same file and options as before.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be trained and what it takes; write nothing.")
+]
 TimeColumn = Annotated[str | None, typer.Option(help="Default: detected.")]
 GroupColumn = Annotated[
     list[str] | None,
@@ -58,6 +65,8 @@ def build_command() -> Callable[..., Any]:
     def command(
         file: Path,
         out: Path,
+        resume: bool,
+        dry_run: bool,
         time_column: str | None,
         group_column: list[str] | None,
         frequency: str | None,
@@ -65,12 +74,15 @@ def build_command() -> Callable[..., Any]:
         **spec_options: Any,
     ) -> None:
         with spoken_refusals():
-            mapping = _mapping(time_column, group_column, frequency)
-            raise typer.Exit(run_training(file, out, mapping, build_spec(spec_options), threads))
+            mapping = mapping_of(time_column, group_column, frequency)
+            spec = build_spec(spec_options)
+            raise typer.Exit(run_training(file, out, mapping, spec, threads, resume=resume, dry_run=dry_run))
 
     own = [
         _parameter("file", File),
         _parameter("out", Out, Path("foretrain-out")),
+        _parameter("resume", Resume, False),
+        _parameter("dry_run", DryRun, False),
         _parameter("time_column", TimeColumn, None),
         _parameter("group_column", GroupColumn, None),
         _parameter("frequency", Frequency, None),
@@ -92,12 +104,25 @@ def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empt
 
 
 def run_training(
-    file: Path, out: Path, mapping: DatasetMapping, spec: TrainingSpec, threads: int | None
+    file: Path,
+    out: Path,
+    mapping: DatasetMapping,
+    spec: TrainingSpec,
+    threads: int | None,
+    *,
+    resume: bool,
+    dry_run: bool = False,
 ) -> int:
-    """0 when trained, 130 when Ctrl-C stopped it with its checkpoint saved. Raises Refusal."""
+    """0 when trained or told what would be, 130 when Ctrl-C stopped it with its state saved.
+
+    Raises Refusal.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    data_format = _format_of(file)
-    _check_is_free(out)
+    data_format = format_of(file)
+    if resume:
+        _check_can_go_on(out)
+    elif not dry_run:
+        _check_is_free(out)
     with console.status("Reading the data"):
         schema = _inspect(file, data_format, mapping)
     step = f"every {schema.frequency_seconds:g} s"
@@ -106,55 +131,49 @@ def run_training(
         highlight=False,
         soft_wrap=True,
     )
+    if dry_run:
+        from foretrain.dry_run import show_plan
+
+        show_plan(console, spec, file, data_format, mapping, schema)
+        return 0
     let_threads_sleep()
     with console.status("Loading torch"):
         from trainer.recipe import DatasetFile  # seconds of imports, after the quick refusals
     with TrainingScreen(console) as screen, _stopping_on_interrupt(console, screen):
-        result = _train(spec, DatasetFile(file, data_format, mapping, schema), out, screen, threads)
+        data = DatasetFile(file, data_format, mapping, schema)
+        result = _train(spec, data, out, screen, threads, resume_from=out / RESUME_STATE if resume else None)
     return _conclude(console, out, result)
-
-
-def _mapping(
-    time_column: str | None, group_columns: list[str] | None, frequency: str | None
-) -> DatasetMapping:
-    try:
-        return DatasetMapping(time_column=time_column, group_columns=group_columns, frequency=frequency)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise Refusal(
-            f"--{str(problem['loc'][0]).replace('_', '-').rstrip('s')}: {problem['msg']}"
-        ) from error
-
-
-def _format_of(file: Path) -> DatasetFormat:
-    if file.is_dir():
-        raise Refusal(f"{file} is a folder; a folder of files is not supported yet, name one file")
-    if not file.is_file():
-        raise Refusal(f"there is no file {file}")
-    for ending, data_format in ENDINGS.items():
-        if file.name.lower().endswith(ending):
-            return data_format
-    raise Refusal(f"{file.name} has none of the endings {', '.join(ENDINGS)}")
 
 
 def _check_is_free(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise Refusal(f"{out} is there already and not empty; name another folder with --out")
+        go_on = " or go on with the training in it with --resume" if (out / RESUME_STATE).exists() else ""
+        raise Refusal(f"{out} is there already and not empty; name another folder with --out{go_on}")
+
+
+def _check_can_go_on(out: Path) -> None:
+    if not (out / RESUME_STATE).is_file():
+        raise Refusal(
+            f"there is no training to go on with in {out}: it holds no {RESUME_STATE}; leave out --resume to "
+            "start one"
+        )
 
 
 def _inspect(file: Path, data_format: DatasetFormat, mapping: DatasetMapping) -> DatasetSchema:
     try:
         return inspect_dataset(file, data_format, mapping)
     except DatasetError as error:
-        problem = error.problem
-        places = [
-            f"{name} {value}" for name, value in (("column", problem.column), ("row", problem.row)) if value
-        ]
-        raise Refusal(f"{file}: {problem.detail}" + (f" ({', '.join(places)})" if places else "")) from error
+        raise refusal_of(file, error) from error
 
 
 def _train(
-    spec: TrainingSpec, data: DatasetFile, out: Path, screen: TrainingScreen, threads: int | None
+    spec: TrainingSpec,
+    data: DatasetFile,
+    out: Path,
+    screen: TrainingScreen,
+    threads: int | None,
+    *,
+    resume_from: Path | None,
 ) -> TrainingResult:
     import torch  # as above
 
@@ -163,7 +182,7 @@ def _train(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        return train(spec, data, out, screen)
+        return train(spec, data, out, screen, resume_from=resume_from)
     except TrainerError as error:
         raise Refusal(str(error)) from error
 
@@ -189,6 +208,8 @@ def _conclude(console: Console, out: Path, result: TrainingResult) -> int:
         weights = out / "last.ckpt"
         kept = f"the weights are in {weights}" if weights.exists() else "there was nothing to save yet"
         console.print(f"Stopped at step {result.step}; {kept}.")
+        if (out / RESUME_STATE).exists():
+            console.print("To go on, give the same command with --resume.")
         return STOPPED_EXIT
     console.print(score_table(result.result))
     console.print(

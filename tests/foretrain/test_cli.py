@@ -46,6 +46,8 @@ def test_help_needs_neither_the_servers_packages_nor_torch() -> None:
         "keys",
         "storage",
         "train",
+        "predict",
+        "doctor",
         "sample-data",
         "demo",
     ):
@@ -74,7 +76,7 @@ def test_the_client_needs_neither_the_servers_packages_nor_torch() -> None:
             "--hidden-size: Input should be greater",
         ),
         (["train", "metrics.csv", "--quantiles", "0.1,half"], "'half' is not a number"),
-        (["train", "metrics.csv", "--preset", "production"], "preset is not supported yet"),
+        (["train", "metrics.csv", "--compile", "auto"], "compile is not supported yet"),
         (["train", "metrics.csv", "--frequency", "often"], "--frequency: "),
         (["train", "empty.csv"], "empty.csv: "),
         (["train", "metrics.csv", "--out", "."], "is there already and not empty"),

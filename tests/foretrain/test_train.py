@@ -69,16 +69,53 @@ def test_a_file_becomes_a_checkpoint_with_scores_and_a_report(metrics_file: Path
         assert f"{adjustment['field']}: " in shown
 
 
-def test_ctrl_c_stops_after_the_step_with_the_checkpoint_saved(metrics_file: Path) -> None:
-    endless = ["--epochs", "1000", "--early-stopping-patience", "0"]
-    with start(metrics_file, *endless, "--out", "stopped") as process:
+def stop_after_first_epoch(metrics_file: Path, *options: str) -> str:
+    """What the screen said after the Ctrl-C."""
+    with start(metrics_file, *options) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("epoch 1"):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         shown, errors = process.communicate(timeout=DEADLINE)
-
     assert process.returncode == 130, errors
-    assert "Stopped at step" in shown
-    assert (metrics_file.parent / "stopped" / "last.ckpt").stat().st_size > 0
     assert "Traceback" not in errors
+    return shown
+
+
+def refusal_of(metrics_file: Path, *options: str) -> str:
+    with start(metrics_file, *options) as process:
+        _, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode not in {0, 130}
+    assert "Traceback" not in errors
+    return " ".join(errors.split())
+
+
+def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(metrics_file: Path) -> None:
+    endless = ["--epochs", "1000", "--early-stopping-patience", "0"]
+
+    shown = stop_after_first_epoch(metrics_file, *endless, "--out", "stopped")
+
+    assert "Stopped at step" in shown
+    assert "--resume" in shown
+    assert (metrics_file.parent / "stopped" / "last.ckpt").stat().st_size > 0
+
+
+def test_a_stopped_training_goes_on_where_it_was(metrics_file: Path) -> None:
+    training = ["--epochs", "30", "--early-stopping-patience", "0", "--out", "run"]
+    stop_after_first_epoch(metrics_file, *training)
+
+    assert "--resume" in refusal_of(metrics_file, *training)
+    assert "another spec" in refusal_of(metrics_file, *training, "--resume", "--dropout", "0.2")
+    with start(metrics_file, *training, "--resume") as process:
+        shown, errors = process.communicate(timeout=DEADLINE)
+
+    assert process.returncode == 0, errors
+    assert "epoch 1:" not in shown
+    assert "epoch 30:" in shown
+    result = json.loads((metrics_file.parent / "run" / "result.json").read_text())
+    steps = [step for step, _ in result["loss_history"]["train_loss"]]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_without_a_training_to_go_on_with_nothing_starts(metrics_file: Path) -> None:
+    assert "no training to go on with" in refusal_of(metrics_file, "--out", "nowhere", "--resume")

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-quick check format install secrets clean
+.PHONY: demo test test-quick check bench format install secrets clean
 
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
@@ -29,6 +29,14 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.tls.yml
 	$(BIN)/hadolint Dockerfile.gpu
+
+# Hours. Finished runs are kept in benchmarks/runs: what was cut off goes on. With PEERS_PYTHON, the interpreter
+# of an environment with benchmarks/requirements-peers.txt, neuralforecast and darts take part too.
+BENCH_DATA ?= ../shared/data/google_vms_24h.parquet
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.phases
+	$(BIN)/python -m benchmarks.quality --data $(BENCH_DATA) \
+	  $(if $(PEERS_PYTHON),--peers-python $(PEERS_PYTHON),--contestants ours baseline)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

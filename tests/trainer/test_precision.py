@@ -19,7 +19,24 @@ BF16_CPU = replace(CPU, cpu_flags=frozenset({"avx2", "avx512_bf16"}))
 AMX_CPU = replace(CPU, cpu_flags=frozenset({"amx_bf16"}))
 PASCAL = replace(CPU, cuda_capability=(6, 1), cuda_device="GTX 1080")
 VOLTA = replace(CPU, cuda_capability=(7, 0), cuda_device="V100")
+TURING = replace(CPU, cuda_capability=(7, 5), cuda_device="T4")
 AMPERE = replace(CPU, cuda_capability=(8, 0), cuda_device="A100")
+HOPPER = replace(CPU, cuda_capability=(9, 0), cuda_device="H100")
+# A GPU decides alone: what the processor beside it knows changes nothing.
+OLD_GPU_IN_A_NEW_HOST = replace(PASCAL, cpu_flags=frozenset({"avx512_bf16", "amx_bf16"}))
+
+# hardware, device, whether it has float16, whether it has bfloat16
+MACHINES = [
+    pytest.param(CPU, "cpu", False, False, id="cpu"),
+    pytest.param(BF16_CPU, "cpu", False, True, id="cpu avx512_bf16"),
+    pytest.param(AMX_CPU, "cpu", False, True, id="cpu amx_bf16"),
+    pytest.param(PASCAL, "cuda", False, False, id="6.1"),
+    pytest.param(OLD_GPU_IN_A_NEW_HOST, "cuda", False, False, id="6.1 beside amx_bf16"),
+    pytest.param(VOLTA, "cuda", True, False, id="7.0"),
+    pytest.param(TURING, "cuda", True, False, id="7.5"),
+    pytest.param(AMPERE, "cuda", True, True, id="8.0"),
+    pytest.param(HOPPER, "cuda", True, True, id="9.0"),
+]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +65,49 @@ def test_precision_is_what_the_hardware_can_do(
     assert [(a.requested, a.effective) for a in fallback] == (
         [] if asked == precision else [(asked, precision)]
     )
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+@pytest.mark.parametrize("asked", ["32-true", "16-mixed", "bf16-mixed"])
+@pytest.mark.parametrize(("hardware", "device", "float16", "bfloat16"), MACHINES)
+def test_every_machine_runs_what_it_has_and_says_or_refuses_the_rest(
+    make_spec: Callable[..., TrainingSpec],
+    hardware: Hardware,
+    device: str,
+    asked: Any,
+    *,
+    float16: bool,
+    bfloat16: bool,
+    strict: bool,
+) -> None:
+    spec = make_spec(precision=asked, precision_strict=strict)
+    possible = {"32-true": True, "16-mixed": float16, "bf16-mixed": bfloat16}[asked]
+    if strict and not possible:
+        with pytest.raises(UnsupportedHardware, match="leave precision_strict off to fall back"):
+            decide_execution(spec, hardware)
+        return
+
+    execution = decide_execution(spec, hardware)
+    fallback = [adjustment for adjustment in execution.adjustments if adjustment.field == "precision"]
+
+    assert execution.device == device
+    assert execution.precision == (asked if possible else "32-true")
+    assert len(fallback) == (not possible)
+    assert all(len(adjustment.reason) > 20 for adjustment in fallback)
+
+
+@pytest.mark.parametrize(("hardware", "device", "float16", "bfloat16"), MACHINES)
+def test_the_result_tells_what_the_machine_has(
+    hardware: Hardware, device: str, *, float16: bool, bfloat16: bool
+) -> None:
+    described = hardware.describe()
+
+    assert (described["gpu"] is not None) == (device == "cuda")
+    if device == "cuda":
+        major, minor = (int(part) for part in described["cuda_capability"].split("."))
+        assert ((major, minor) >= (7, 0), (major, minor) >= (8, 0)) == (float16, bfloat16)
+    else:
+        assert described["bf16_on_cpu"] == bfloat16
 
 
 def test_a_fallback_gives_its_reason(make_spec: Callable[..., TrainingSpec]) -> None:

@@ -46,8 +46,6 @@ def test_a_mistake_is_refused_at_its_field_with_a_code(
 
 
 OTHER_VALUES: dict[str, Any] = {
-    "preset": "production",
-    "auto_lr_find": True,
     "devices": 2,
     "compile": "auto",
     "on_out_of_memory": "adapt",

@@ -36,6 +36,13 @@ def loop_residuals(series: SeriesData, place: int, train: int, lag: int) -> list
     ]
 
 
+def last_known(series: SeriesData, origin: int) -> float:
+    row = origin - 1
+    while not series.observed["cpu"][row]:
+        row -= 1
+    return float(series.values["cpu"][row])
+
+
 def test_last_value_carries_the_quantiles_of_its_own_residuals() -> None:
     series = walks([120, 150, 400])
     forecasts = forecasts_in(series, 95, 115)
@@ -45,9 +52,24 @@ def test_last_value_carries_the_quantiles_of_its_own_residuals() -> None:
         place, origin = int(forecasts.series_index[n]), int(forecasts.origin_row[n])
         for step in range(HORIZON):
             residuals = np.quantile(loop_residuals(series, place, 90, step + 1), QUANTILES)
-            expected = float(series.values["cpu"][origin - 1]) + residuals
+            expected = last_known(series, origin) + residuals
             assert found.quantiles[n, step] == pytest.approx(expected, abs=1e-6)
     assert found.pooled_series == 0
+    assert (~series.observed["cpu"][forecasts.origin_row - 1]).any()
+
+
+def test_a_rival_does_not_know_where_a_gap_leads_that_is_open_when_its_window_begins() -> None:
+    values = np.arange(60.0)
+    hidden = np.zeros(60, np.bool_)
+    hidden[44:50] = hidden[30:33] = True
+    series = series_of([values], hidden=[hidden])
+    forecasts = ForecastSet(np.array([0]), np.array([47]), np.empty((1, HORIZON, 1, len(QUANTILES))))
+    rivals = Rivals(series, "cpu", np.array([40]), forecasts, HORIZON, QUANTILES)
+
+    assert rivals.last_value().quantiles[0, 0, 3] == pytest.approx(43 + 1)
+    seasonal = rivals.seasonal_naive(Season("hour", 16)).quantiles[0, :, 3]
+    assert seasonal[:2] == pytest.approx([31 + 16, 32 + 16])  # that gap had closed
+    assert rivals.seasonal_naive(Season("hour", 2)).quantiles[0, 0, 3] == pytest.approx(43 + 2)
 
 
 @pytest.mark.parametrize("season_steps", [12, 3])
@@ -89,15 +111,15 @@ def test_series_with_few_residuals_take_those_of_all() -> None:
         for value in loop_residuals(series, place, train, 1)
     ]
     last = len(forecasts.origin_row) - 1
-    base = float(series.values["cpu"][forecasts.origin_row[last] - 1])
+    base = last_known(series, int(forecasts.origin_row[last]))
     assert found.quantiles[last, 0] == pytest.approx(base + np.quantile(residuals, QUANTILES), abs=1e-6)
 
 
-def test_a_series_with_nothing_observed_gets_a_bare_point() -> None:
+def test_a_series_of_which_nothing_was_seen_gets_a_bare_zero_and_no_hidden_value() -> None:
     series = series_of([np.arange(60.0)], hidden=[np.ones(60, np.bool_)])
     forecasts = forecasts_in(series, 40, 60)
     found = Rivals(series, "cpu", series.offsets[:-1] + 40, forecasts, HORIZON, QUANTILES).last_value()
-    assert (found.quantiles[0] == 39).all()
+    assert (found.quantiles == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 from tests.trainer.evaluation.samples import NORMAL, QUANTILES, bell, inputs_of, series_of
 from trainer.evaluation.inputs import EvaluationInputs
 from trainer.evaluation.result import evaluate
-from trainer.report.inputs import ExampleForecast, Interpretation, MetricPoint, ReportInputs
+from trainer.report.inputs import ExampleForecast, MetricPoint, ReportInputs
 
 HORIZON = 12
 
@@ -50,6 +50,63 @@ def examples(target: str, names: list[str]) -> list[ExampleForecast]:
     return made
 
 
+def interpretation(*targets: str) -> dict[str, Any]:
+    """What a run says its targets depend on."""
+    known: dict[str, float | None] = {"hour_of_day": 0.02, "minute_of_hour": -0.001}
+    measured: dict[str, float | None] = dict.fromkeys(targets, 0.4)
+    return {
+        "windows": 512,
+        "selection": {
+            "encoder": dict.fromkeys(targets, 0.7 / len(targets)) | {"hour_of_day": 0.3},
+            "decoder": {"hour_of_day": 0.8, "position in the window": 0.2},
+            "static": {"server": 1.0},
+        },
+        "attention": np.exp(-np.arange(48)[::-1] / 15).tolist(),
+        "targets": {
+            name: {
+                "loss": 0.5 + place,
+                "importance": {"encoder": measured | known, "decoder": known, "static": {"server": 0.05}},
+                "history": [
+                    {"oldest": 48, "newest": 2, "rise": 0.01},
+                    {"oldest": 1, "newest": 1, "rise": 0.125},
+                ],
+            }
+            for place, name in enumerate(targets)
+        },
+    }
+
+
+def lr_find() -> dict[str, Any]:
+    rates = np.geomspace(1e-6, 1.0, 50)
+    smoothed = 1 - 0.8 / (1 + np.exp(-2 * (np.log10(rates) + 3)))
+    return {
+        "rates": rates.tolist(),
+        "losses": [*(smoothed[:-1] + 0.01), None],
+        "smoothed": smoothed.tolist(),
+        "suggestion": 1.25e-3,
+    }
+
+
+def data_report(*names: str) -> dict[str, Any]:
+    """Of a fleet in which something was done to each of these."""
+    series = {"steps": 288, "too_short": False, "duplicates": 3, "moved_stamps": 4, "missing_steps": 5}
+    columns = {"cpu_percent": {"interpolated": 21, "masked": 14}}
+    return {
+        "series": 1200,
+        "steps": 345_600,
+        "totals": {
+            "duplicates": 3,
+            "moved_stamps": 4,
+            "missing_steps": 5,
+            "columns": columns,
+            "too_short": 0,
+        },
+        "touched_series": len(names),
+        "listed_series": len(names),
+        "worst": [{"series": name, **series, "columns": columns} for name in names],
+    }
+
+
 def report_inputs(target: str = "cpu_percent", **more: Any) -> ReportInputs:
     steps = range(0, 3000, 10)
     metrics = [MetricPoint(step, step // 1000, "train_loss", 0.4 + 2 / (1 + step / 100)) for step in steps]
@@ -63,6 +120,7 @@ def report_inputs(target: str = "cpu_percent", **more: Any) -> ReportInputs:
         "title": f"Forecast of {target}",
         "result": {
             "scores": scores(target),
+            "interpretation": interpretation(target),
             "best": {"val_loss": 1.5, "epoch": 2, "step": 2000},
             "stop_reason": "completed",
             "epochs": 3,
@@ -95,15 +153,5 @@ def report_inputs(target: str = "cpu_percent", **more: Any) -> ReportInputs:
                 "examples": [],
             }
         ],
-        "interpretation": {
-            target: Interpretation(
-                importance={
-                    "encoder": {target: 0.6, "hour_of_day": 0.3, "minute_of_hour": 0.1},
-                    "decoder": {"hour_of_day": 0.8, "minute_of_hour": 0.2},
-                    "static": {"server": 1.0},
-                },
-                attention=np.exp(-np.arange(48)[::-1] / 15),
-            )
-        },
     }
     return ReportInputs(**(content | more))

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import numpy as np
 import pytest
 
-from tests.trainer.report.samples import examples, report_inputs, scores
+from tests.trainer.report.samples import (
+    data_report,
+    examples,
+    interpretation,
+    lr_find,
+    report_inputs,
+    scores,
+)
 from trainer.report.html import write_report
-from trainer.report.inputs import Interpretation
+from trainer.report.inputs import MetricPoint
 from trainer.report.theme import COLORS
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -75,7 +81,7 @@ def test_the_page_names_no_address_and_loads_nothing(page: str) -> None:
 def test_every_tag_is_closed_and_every_figure_is_valid_xml_with_a_description(page: str) -> None:
     assert Page(page).open == []
     figures = svgs(page)
-    assert len(figures) == 7
+    assert len(figures) == 8
     for figure in figures:
         root = ET.fromstring(figure)  # noqa: S314 - our own page
         assert root.attrib["role"] == "img"
@@ -116,11 +122,15 @@ def test_names_are_text_and_never_markup_or_mathematics(tmp_path: Path) -> None:
         "examples": examples("cpu_percent", [evil]),
         "findings": [{"code": evil, "detail": evil, "series_count": 1, "row_count": 1, "examples": []}],
         "warnings": [evil],
-        "interpretation": {evil: Interpretation({"encoder": {evil: 1.0}}, np.ones(4))},
+        "result": {"scores": scores(evil), "interpretation": interpretation(evil)},
+        "data_report": data_report(evil),
+        "metrics": [MetricPoint(1, 1, f"val_loss/{evil}", 0.5)],
+        "adjustments": [{"field": evil, "requested": evil, "effective": evil, "reason": evil}],
     }
     page = written(tmp_path, title=evil, **inputs)
     assert "<script" not in page
-    assert Page(page).words.count("alert(1)") >= 5
+    assert Page(page).open == []
+    assert Page(page).words.count("alert(1)") >= 20
 
 
 def test_a_run_without_test_tail_season_or_extras_still_has_a_report(tmp_path: Path) -> None:
@@ -137,7 +147,6 @@ def test_a_run_without_test_tail_season_or_extras_still_has_a_report(tmp_path: P
         adjustments=[],
         warnings=[],
         findings=[],
-        interpretation={},
     )
     words = " ".join(Page(page).words.split())
     assert "No verdict: there is no test tail." in words
@@ -163,6 +172,71 @@ def test_a_horizon_of_one_step_can_be_drawn(tmp_path: Path, steps: int) -> None:
         **{**vars(shown), "times": shown.times[:steps], "actual": None, "quantiles": shown.quantiles[:steps]}
     )
     assert "96 % interval" in Page(written(tmp_path, examples=[short])).words
+
+
+def test_each_target_shows_its_own_dependence_and_all_show_what_they_share(tmp_path: Path) -> None:
+    result = {"scores": scores(), "interpretation": interpretation("cpu_percent", "memory_percent")}
+    page = written(tmp_path, result=result)
+    words = " ".join(Page(page).words.split())
+    for name in ("cpu_percent", "memory_percent"):
+        assert f'aria-label="{name}: rise of the loss' in page
+        assert f"{name}: by input" in words
+    assert "hour_of_day (known ahead)+2.0 %" in words
+    assert "48 to 2+1.0 %" in words
+    assert "All targets share one variable selection and one attention" in words
+    assert "position in the window" in words
+
+
+def test_a_target_whose_dependence_could_not_be_measured_says_so(tmp_path: Path) -> None:
+    found = interpretation("cpu_percent")
+    found["targets"]["cpu_percent"] = {"loss": None, "importance": {"encoder": {}}, "history": []}
+    words = Page(written(tmp_path, result={"scores": scores(), "interpretation": found})).words
+    assert "Too little was observed to measure it." in words
+
+
+@pytest.mark.parametrize(("suggestion", "said"), [(1.25e-3, "suggested: 0.00125"), (None, "no descent")])
+def test_the_learning_rate_finders_curve_is_shown_with_what_it_suggests(
+    tmp_path: Path, suggestion: float | None, said: str
+) -> None:
+    page = written(tmp_path, lr_find=lr_find() | {"suggestion": suggestion, "learning_rate": 0.03})
+    assert said in Page(page).words
+    assert "The run took 0.03." in Page(page).words
+    assert len(svgs(page)) == 9
+
+
+def test_the_data_report_lists_the_worst_series_and_how_many_there_are(tmp_path: Path) -> None:
+    page = written(tmp_path, data_report=data_report(*(f"server-{place}" for place in range(150))))
+    words = " ".join(Page(page).words.split())
+    assert "1,200 series with 345,600 steps; something was done to 150 of them" in words
+    assert "the worst 100 of 150" in words
+    assert "server-99288" in words
+    assert "server-100" not in words
+    assert "cpu_percent: 21 / 14" in words
+
+
+def test_losses_are_drawn_for_each_target_and_steps_left_out_are_told(tmp_path: Path) -> None:
+    names = ("train_loss", "val_loss", "val_loss/cpu", "val_loss/net.in")
+    metrics = [MetricPoint(step, 1, name, 1.0 / step) for name in names for step in (1, 2)]
+    page = written(tmp_path, metrics=metrics, result={"scores": scores(), "bad_steps": 3})
+    words = " ".join(Page(page).words.split())
+    assert "validation loss: cpu" in words
+    assert "validation loss: net.in" in words
+    assert "3 optimizer steps were left out" in words
+
+
+def test_what_looks_like_our_own_markup_in_a_name_stays_as_it_is(tmp_path: Path) -> None:
+    name = 'id="a" url(#b) #2563eb \u65e5\u672c \x07'
+    page = written(tmp_path, examples=examples("cpu_percent", [name]))
+    assert name.replace("\x07", " ") in Page(page).words
+    for figure in svgs(page):
+        ET.fromstring(figure)  # noqa: S314 - our own page
+
+
+def test_the_page_can_be_read_aloud_and_printed(page: str) -> None:
+    assert page.count("<caption>") == page.count("<table")
+    assert not re.search(r"<th>", page)
+    assert "@media print" in page
+    assert "screen and (prefers-color-scheme: dark)" in page
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path, page: str) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     MakeSeries = Callable[..., SeriesData]
 
+pytestmark = pytest.mark.slow
+
 
 def kinds(trained: Any) -> list[str]:
     return [event.type for event in trained.observer.events]
@@ -313,7 +315,6 @@ def test_a_network_without_any_category_trains(run_training: Any, make_series: M
     assert np.isfinite(trained.result.result["best"]["val_loss"])
 
 
-@pytest.mark.slow
 def test_a_rate_that_is_much_too_high_is_lowered_until_training_is_sound(
     run_training: Any, make_series: MakeSeries
 ) -> None:
@@ -332,13 +333,11 @@ def test_a_rate_that_is_much_too_high_is_lowered_until_training_is_sound(
     assert np.isfinite(trained.result.result["best"]["val_loss"])
 
 
-@pytest.mark.slow
 def test_a_rate_beyond_all_cure_ends_with_the_cure(run_training: Any, make_series: MakeSeries) -> None:
     with pytest.raises(Diverged, match=r"again after learning_rate was lowered 3 times.*lower learning_rate"):
         run_training(make_series([80]), learning_rate=1e6, log_every_n_steps=1)
 
 
-@pytest.mark.slow
 def test_steps_without_a_number_are_counted_in_the_result(run_training: Any, make_series: MakeSeries) -> None:
     series = make_series([80])
     series.values["cpu_percent"][30] = 5e29  # its square is no number any more

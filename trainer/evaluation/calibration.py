@@ -1,8 +1,9 @@
 """Conformal calibration of quantile forecasts on windows the network was not trained on.
 
-Conformalised quantile regression (Romano, Patterson, Candès, arXiv 1905.03222) for each target, horizon step
-and symmetric pair of quantiles. One number has to serve a busy and an idle server, so scores are measured in
-units of the forecast's own widest interval.
+Conformalised quantile regression (Romano, Patterson, Candès, arXiv 1905.03222), in its asymmetric form: for
+each target, horizon step and quantile, so that a forecast that lies too high or too low is moved as well as
+one that is too narrow. One number has to serve a busy and an idle server, so errors are measured in units of
+the forecast's own widest interval.
 """
 
 from __future__ import annotations
@@ -32,20 +33,17 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far to move the ends of each interval outwards, in units of the widest interval plus `floors`."""
+    """How far to move each quantile up, in units of the widest interval plus `floors`."""
 
     quantiles: tuple[float, ...]
-    shifts: Floats  # (n_targets, n_intervals, horizon); negative narrows
+    shifts: Floats  # (n_targets, n_quantiles, horizon)
     floors: Floats  # (n_targets,) in the target's unit, so that a flat forecast has a scale too
 
     def apply(self, forecasts: Array) -> Floats:
         """Calibrated and sorted copies of forecasts of shape (n, horizon, n_targets, n_quantiles)."""
         moved = np.sort(np.asarray(forecasts, np.float64), axis=-1)
         scales = _scales(moved, self.quantiles, self.floors)
-        for place, pair in enumerate(intervals(self.quantiles)):
-            steps = scales * self.shifts[:, place, :].T
-            moved[..., pair.low] -= steps
-            moved[..., pair.high] += steps
+        moved += scales[..., None] * self.shifts.transpose(2, 0, 1)
         moved.sort(axis=-1)
         return moved
 
@@ -73,21 +71,21 @@ def fit_calibration(
     """Fit on held-out windows.
 
     `actual`, `weight` are (n, horizon, n_targets); `forecasts` (n, horizon, n_targets, n_quantiles), sorted.
-    `trust` (n,) says how much each window counts, 1 where left out. On exchangeable new windows each interval
-    then covers its nominal share, or slightly more.
+    `trust` (n,) says how much each window counts, 1 where left out. On exchangeable new windows the share of
+    values below each quantile is then what it says, or slightly further out. Without a symmetric pair of
+    quantiles there is no interval to measure in, and nothing moves.
     """
-    pairs = intervals(quantiles)
     horizon, n_targets = actual.shape[1:]
     sharp = np.asarray(forecasts, np.float64)
     floors = _floors(sharp, weight, quantiles)
     scales = _scales(sharp, quantiles, floors)
     trusted = np.ones(len(actual)) if trust is None else np.asarray(trust, np.float64)
-    shifts = np.zeros((n_targets, len(pairs), horizon))
-    for place, pair in enumerate(pairs):
-        outside = np.maximum(sharp[..., pair.low] - actual, actual - sharp[..., pair.high]) / scales
+    shifts = np.zeros((n_targets, len(quantiles), horizon))
+    for place, quantile in enumerate(quantiles if intervals(quantiles) else ()):
+        errors = (actual - sharp[..., place]) / scales
         for target in range(n_targets):
             counted = np.where(weight[:, :, target] > 0, trusted[:, None], 0.0)
-            shifts[target, place] = _shifts(outside[:, :, target], counted, pair.nominal)
+            shifts[target, place] = _shifts(errors[:, :, target], counted, quantile)
     return Calibration(tuple(quantiles), shifts, floors)
 
 
@@ -95,9 +93,9 @@ def trust_by_age(age: npt.NDArray[np.int64], horizon: int) -> Floats:
     """How much each validation window counts, (n,); `age` is how many steps its series's newest lies ahead.
 
     Servers drift, so what the newest windows show holds longer (Barber et al., arXiv 2202.13415). The
-    half-life is one horizon, or doubled until enough windows are left to tell a 96 % interval by.
+    half-life is half a horizon, or doubled until enough windows are left to tell a 96 % interval by.
     """
-    half_life = float(horizon)
+    half_life = horizon / 2
     while half_life < _FLAT * max(int(age.max(initial=0)), 1):
         trust = np.asarray(0.5 ** (age / half_life))
         if trust.sum() ** 2 / (trust**2).sum() >= _ENOUGH_WINDOWS:
@@ -126,22 +124,31 @@ def _widest(forecasts: Floats, quantiles: Sequence[float]) -> Floats:
     return widest
 
 
-def _shifts(outside: Floats, counted: Floats, nominal: float) -> Floats:
-    """(horizon,) conformal quantile of the scores (n, horizon), each counting as much as `counted` says."""
+def _shifts(errors: Floats, counted: Floats, quantile: float) -> Floats:
+    """(horizon,) conformal quantile of the errors (n, horizon), each counting as much as `counted` says."""
     seen = counted > 0
     few = seen.sum(axis=0) < FEWEST_PER_STEP
-    pooled = _conformal_quantile(outside[seen], counted[seen], nominal) if few.any() else 0.0
-    shifts = np.full(outside.shape[1], pooled)
+    pooled = _conformal_quantile(errors[seen], counted[seen], quantile) if few.any() else 0.0
+    shifts = np.full(errors.shape[1], pooled)
     for step in np.flatnonzero(~few):
         here = seen[:, step]
-        shifts[step] = _conformal_quantile(outside[here, step], counted[here, step], nominal)
+        shifts[step] = _conformal_quantile(errors[here, step], counted[here, step], quantile)
     return shifts
 
 
-def _conformal_quantile(scores: Floats, counted: Floats, nominal: float) -> float:
-    """The smallest score that holds the nominal share, a new window counting as much as the heaviest."""
-    if not len(scores):
+def _conformal_quantile(errors: Floats, counted: Floats, quantile: float) -> float:
+    """What a new error lies below with this probability, or rather further out; the median is in between."""
+    if not len(errors):
         return 0.0
+    above = _upper_end(errors, counted, quantile)
+    below = -_upper_end(-errors, counted, 1.0 - quantile)
+    if quantile == 1 / 2:
+        return (above + below) / 2
+    return above if quantile > 1 / 2 else below
+
+
+def _upper_end(scores: Floats, counted: Floats, nominal: float) -> float:
+    """The smallest score that holds the nominal share, a new window counting as much as the heaviest."""
     order = np.argsort(scores, kind="stable")
     reached = np.cumsum(counted[order])
     needed = nominal * (reached[-1] + counted.max()) - _ROUNDING

@@ -170,7 +170,7 @@ def reference_floor(case: Case, target: str) -> float:
 
 
 def reference_published(case: Case, place: int) -> list[list[Numbers]]:
-    """The test forecasts moved by conformal shifts that the validation windows tell."""
+    """The test forecasts, each quantile moved by the shift that the validation windows tell."""
     assert case.inputs.test is not None
     shifts, floor = reference_shifts(case, place)
     published = []
@@ -178,17 +178,15 @@ def reference_published(case: Case, place: int) -> list[list[Numbers]]:
         moved = []
         for ahead, quantiles in enumerate(window):
             scale = quantiles[-1] - quantiles[0] + floor
-            levels = list(quantiles)
-            for name, (low, high, _) in PAIRS.items():
-                levels[low] -= scale * shifts[name][ahead]
-                levels[high] += scale * shifts[name][ahead]
-            moved.append(sorted(levels))
+            moved.append(
+                sorted(level + scale * shifts[index][ahead] for index, level in enumerate(quantiles))
+            )
         published.append(moved)
     return published
 
 
-def reference_shifts(case: Case, place: int) -> tuple[dict[str, Numbers], float]:
-    """By interval and step: how far its ends move out, in widths of the widest plus the floor."""
+def reference_shifts(case: Case, place: int) -> tuple[list[Numbers], float]:
+    """By quantile and step: how far it moves up, in widths of the widest interval plus the floor."""
     target, forecasts = TARGETS[place], case.inputs.validation
     quantiles = forecasts.quantiles[:, :, place].astype(np.float64).tolist()
     windows = windows_of(forecasts)
@@ -201,32 +199,39 @@ def reference_shifts(case: Case, place: int) -> tuple[dict[str, Numbers], float]
     spans = [quantiles[window][ahead][-1] - quantiles[window][ahead][0] for window, ahead in observed]
     floor = sum(spans) / len(spans) / 100
     trust = reference_trust(windows)
-    shifts: dict[str, Numbers] = {}
-    for name, (low, high, nominal) in PAIRS.items():
-        scores: list[list[tuple[float, float]]] = [[] for _ in range(HORIZON)]
+    shifts: list[Numbers] = []
+    for index, level in enumerate(QUANTILES):
+        errors: list[list[tuple[float, float]]] = [[] for _ in range(HORIZON)]
         for window, ahead in observed:
             levels = quantiles[window][ahead]
             actual = case.value(target, windows[window][1] + ahead)
-            outside = max(levels[low] - actual, actual - levels[high])
-            scores[ahead].append((outside / (levels[-1] - levels[0] + floor), trust[window]))
-        everything = [score for step in scores for score in step]
-        shifts[name] = [conformal(step if len(step) >= 30 else everything, nominal) for step in scores]
+            error = (actual - levels[index]) / (levels[-1] - levels[0] + floor)
+            errors[ahead].append((error, trust[window]))
+        everything = [error for step in errors for error in step]
+        shifts.append([outward(step if len(step) >= 30 else everything, level) for step in errors])
     return shifts, floor
 
 
 def reference_trust(windows: list[tuple[int, int]]) -> Numbers:
-    """Halved per half-life of age: a horizon, doubled until 500 windows count; else all alike."""
+    """Halved per half-life of age: half a horizon, doubled until 500 windows count; else all alike."""
     newest: dict[int, int] = {}
     for series, origin in windows:
         newest[series] = max(newest.get(series, 0), origin)
     ages = [newest[series] - origin for series, origin in windows]
-    half_life = float(HORIZON)
+    half_life = HORIZON / 2
     while half_life < 16 * max(*ages, 1):
         trust = [0.5 ** (age / half_life) for age in ages]
         if sum(trust) ** 2 / sum(one * one for one in trust) >= 500:
             return trust
         half_life *= 2
     return [1.0] * len(ages)
+
+
+def outward(errors: list[tuple[float, float]], level: float) -> float:
+    """The conformal quantile of the errors: rounded up above the median, down below it, the middle at it."""
+    up = conformal(errors, level)
+    down = -conformal([(-error, weight) for error, weight in errors], 1 - level)
+    return up if level > 0.5 else down if level < 0.5 else (up + down) / 2
 
 
 def conformal(scores: list[tuple[float, float]], nominal: float) -> float:

@@ -35,7 +35,7 @@ def covered(forecasts: np.ndarray, actual: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("overconfident", [2.5, 0.5])
 def test_calibrated_intervals_cover_their_nominal_share_at_every_step(overconfident: float) -> None:
-    past, truth = forecasts_and_truth(1, 2000, overconfident=overconfident)
+    past, truth = forecasts_and_truth(1, 8000, overconfident=overconfident)
     calibration = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES)
     fresh, later = forecasts_and_truth(2, 4000, overconfident=overconfident)
     nominal = np.array([pair.nominal for pair in intervals(QUANTILES)])[:, None, None]
@@ -48,11 +48,14 @@ def test_each_shift_is_the_conformal_rank_of_the_scores() -> None:
     calibration = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES)
     widest = past[:, 2, 0, 6] - past[:, 2, 0, 0]
     floor = 0.01 * np.mean(past[..., 0, 6] - past[..., 0, 0])
-    scores = sorted(
-        max(past[n, 2, 0, 1] - truth[n, 2, 0], truth[n, 2, 0] - past[n, 2, 0, 5]) / (widest[n] + floor)
-        for n in range(50)
-    )
-    assert calibration.shifts[0, 1, 2] == pytest.approx(scores[math.ceil(51 * 0.8) - 1], abs=1e-12)
+
+    def errors(place: int) -> list[float]:
+        return sorted((truth[n, 2, 0] - past[n, 2, 0, place]) / (widest[n] + floor) for n in range(50))
+
+    # The quantiles .1, .5 and .9: outwards to the next rank that 51 windows would need, the median between.
+    assert calibration.shifts[0, 5, 2] == pytest.approx(errors(5)[math.ceil(51 * 0.9) - 1], abs=1e-12)
+    assert calibration.shifts[0, 1, 2] == pytest.approx(errors(1)[50 - math.ceil(51 * 0.9)], abs=1e-12)
+    assert calibration.shifts[0, 3, 2] == pytest.approx(np.median(errors(3)), abs=1e-12)
 
 
 def test_masked_steps_do_not_count() -> None:
@@ -76,7 +79,7 @@ def test_trust_counts_like_repetition() -> None:
 def test_newer_windows_count_more_where_there_are_enough_of_them() -> None:
     ages = np.tile(np.arange(48), 200)
     trust = trust_by_age(ages, 12)
-    assert trust[:48] == pytest.approx(0.5 ** (np.arange(48) / 12))
+    assert trust[:48] == pytest.approx(0.5 ** (np.arange(48) / 6))
     assert (trust_by_age(np.arange(400), 12) == 1).all()
     few_series = trust_by_age(np.tile(np.arange(400), 3), 12)
     assert 0 < few_series[399] < 1
@@ -104,7 +107,7 @@ def test_a_step_with_few_values_borrows_from_all() -> None:
     past, truth = forecasts_and_truth(5, 300, overconfident=2.0, targets=1)
     weight = np.ones(truth.shape)
     weight[5:, 3] = 0
-    shifts = fit_calibration(truth, weight, past, QUANTILES).shifts[0, 0]
+    shifts = fit_calibration(truth, weight, past, QUANTILES).shifts[0, 6]
     pooled = np.sort(shifts[[0, 1, 2, 4, 5]])
     assert pooled[0] <= shifts[3] <= pooled[-1]
 
@@ -115,11 +118,22 @@ def test_nothing_to_fit_on_moves_nothing() -> None:
     assert np.array_equal(calibration.apply(past), past)
 
 
-def test_the_median_stays_and_quantiles_never_cross() -> None:
+def test_a_forecast_that_lies_too_low_is_moved_up() -> None:
+    past, truth = forecasts_and_truth(14, 2000, overconfident=1.0)
+    widest = past[..., 6] - past[..., 0]
+    low = past - 0.2 * widest[..., None]
+    calibrated = fit_calibration(truth, np.ones(truth.shape), low, QUANTILES).apply(low)
+    assert (truth < low[..., 3]).mean() < 0.4
+    assert (truth < calibrated[..., 3]).mean() == pytest.approx(0.5, abs=0.02)
+    assert np.abs(calibrated - past).max() < 0.2 * widest.max()
+
+
+def test_the_median_of_a_sound_forecast_stays_and_quantiles_never_cross() -> None:
     past, truth = forecasts_and_truth(7, 500, overconfident=0.2)
     calibrated = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES).apply(past[..., ::-1])
     assert (np.diff(calibrated, axis=-1) >= 0).all()
-    assert np.allclose(calibrated[..., 3], past[..., 3], atol=0.2)
+    moved = np.abs(calibrated[..., 3] - past[..., 3]) / (past[..., 6] - past[..., 0])
+    assert moved.max() < 0.02
 
 
 def test_a_flat_forecast_still_gets_an_interval() -> None:

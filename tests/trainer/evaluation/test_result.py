@@ -99,7 +99,8 @@ def test_calibration_mends_the_coverage_of_what_is_published() -> None:
     assert scores["model_raw"]["intervals"]["80"]["coverage"] < 0.5
     assert scores["model"]["intervals"]["80"]["coverage"] == pytest.approx(0.8, abs=0.03)
     assert scores["model"]["intervals"]["96"]["coverage"] == pytest.approx(0.96, abs=0.02)
-    assert scores["model"]["mae"] == pytest.approx(scores["model_raw"]["mae"])
+    # The median was sound.
+    assert scores["model"]["mae"] == pytest.approx(scores["model_raw"]["mae"], rel=0.01)
     assert scores["model"]["q_risk"] < scores["model_raw"]["q_risk"]
 
 
@@ -133,6 +134,7 @@ def test_a_good_model_is_better_and_a_biased_one_worse() -> None:
         biased,
         train=TRAIN,
         held_out=HELD_OUT,
+        calibration="none",  # which would mend a bias that stays the same
     )
     assert evaluate(bad)["targets"]["cpu"]["verdict"]["verdict"] == "worse"
 

@@ -21,7 +21,7 @@ def scores(name: str = "cpu_percent", **more: Any) -> dict[str, Any]:
     series = series_of([50 + daily * rng.uniform(0.5, 1) + rng.normal(0, 2, 288) for _ in range(12)])
     sigma = np.full(12, 1.2)
     validation = bell(series, 200, 250, HORIZON, sigma=sigma, bias=1.0)
-    test = bell(series, 250, 288, HORIZON, sigma=sigma, bias=-1.0)
+    test = bell(series, 250, 288, HORIZON, sigma=sigma, bias=1.0)
     inputs = inputs_of(series, validation, test, train=200, held_out=250, **more)
     renamed = {**vars(inputs), "targets": (name,)}
     vars(renamed["series"])["values"][name] = series.values["cpu"]

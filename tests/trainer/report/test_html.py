@@ -22,6 +22,8 @@ from trainer.report.html import write_report
 from trainer.report.inputs import MetricPoint
 from trainer.report.theme import COLORS
 
+pytestmark = pytest.mark.slow  # figures are drawn for each page
+
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 

@@ -24,7 +24,7 @@ from trainer.scaling import scaling_from_json
 from trainer.spec import TrainingSpec
 from trainer.stock import network_arguments
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in IGNORED]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(warning) for warning in IGNORED)]
 
 WEIGHTS_ONLY = "Weights only load failed"
 

@@ -41,7 +41,7 @@ from trainer.dataset.schema import DatasetMapping
 from trainer.dataset.series import load_series
 from trainer.windows import WindowSource
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in IGNORED]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(warning) for warning in IGNORED)]
 
 
 def two_metrics(big: float = 1.0, small: float = 0.01) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from tests.trainer.traps.stock_way import (
 from trainer.divergence import check_loss
 from trainer.errors import Diverged
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in IGNORED]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(warning) for warning in IGNORED)]
 
 
 @pytest.mark.usefixtures("without_onednn")

@@ -30,7 +30,7 @@ from tests.trainer.traps.stock_way import (
 )
 from trainer.schedule import LearningRate
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in IGNORED]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(warning) for warning in IGNORED)]
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own registration

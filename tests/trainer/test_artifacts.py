@@ -3,8 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import pickletools
-import subprocess
-import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
@@ -15,6 +13,8 @@ import torch
 from pytorch_forecasting import TemporalFusionTransformer
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.trainer.stock_script import run_stock_example
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,21 +29,6 @@ NAMES = [
     "report.html",
     "tensorboard.zip",
 ]
-# Runs a script where nothing of this project can be imported.
-WITHOUT_US = (
-    "import runpy, sys; sys.modules['trainer'] = None; sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)
-
-
-def run_stock_example(out_dir: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_US, str(out_dir / "stock_example.py")],
-        cwd=out_dir,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_every_artifact_is_there_and_reported_when_it_is_whole(two_targets: Any) -> None:

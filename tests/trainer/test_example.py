@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,29 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.trainer.stock_script import run_stock_example
 from trainer.scaling import centre_and_scale
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 pytestmark = pytest.mark.slow
 
 TARGETS = ["cpu_percent", "memory_percent", "disk_percent", "load_average"]
-# Runs a script where nothing of this project can be imported.
-WITHOUT_US = (
-    "import runpy, sys; sys.modules['trainer'] = None; sys.argv = sys.argv[1:]; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)
-
-
-def run_script(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_US, str(folder / "stock_example.py")],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def gappy_fleet(make_series: Any, targets: list[str]) -> Any:
@@ -59,7 +43,7 @@ def test_stock_repeats_forecasts_of_known_and_new_servers_across_gaps(
         observed_covariates=["fan"],
         normalizer=normalizer,
     )
-    script = run_script(trained.out_dir)
+    script = run_stock_example(trained.out_dir)
 
     assert script.returncode == 0, script.stdout + script.stderr
     assert script.stdout.count("12 steps x 3 quantiles") == targets
@@ -88,13 +72,13 @@ def test_the_script_would_notice_the_scale_of_the_fleet(run_training: Any, make_
     shifted = [None if value is None else value + 1 for value in table["m000_centre"].to_pylist()]
     pq.write_table(table.set_column(place, "m000_centre", [shifted]), path)
 
-    assert run_script(trained.out_dir).returncode == 1
+    assert run_stock_example(trained.out_dir).returncode == 1
 
 
 def test_a_lone_series_without_a_name_is_repeated_too(run_training: Any, make_series: Any) -> None:
     series = replace(make_series([90]), series_names=["all"])
     trained = run_training(series, static_categoricals=None, normalizer="series_standard")
-    script = run_script(trained.out_dir)
+    script = run_stock_example(trained.out_dir)
 
     assert script.returncode == 0, script.stdout + script.stderr
     assert "6 steps x 3 quantiles" in script.stdout

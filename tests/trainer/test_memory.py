@@ -27,7 +27,9 @@ def is_refused(mebibytes):
     return False
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not enforce the limit")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux holds mapped memory to RLIMIT_DATA; elsewhere it is no limit"
+)
 
 
 def run(body: str) -> subprocess.CompletedProcess[str]:

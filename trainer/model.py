@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - what everybody calls it
 from torch import Tensor, nn
 
+from trainer.flat_parameters import FlatParameters
 from trainer.loss import ValidationLoss, observed_mean, quantile_loss, stacked
 from trainer.network import FastTransformer, interpolate_by_matrix
 from trainer.state import own_copy
@@ -33,6 +34,8 @@ COUNTERS = (
     "bad_steps",
     "bad_steps_in_a_row",
 )
+# Added to the norm when clipping, as torch.nn.utils.clip_grad_norm_ does.
+_NORM_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class ForecastModel(FastTransformer):
     group_batches: int
     validation: ValidationLoss
     first_window: int = 0  # of the epoch, in a run that goes on in the middle of one
+    flat: FlatParameters  # from configure_optimizers on
     _start: dict[int, dict[str, Tensor]] | None = None  # the optimizer's state of a run that goes on
 
     def prepare(self, plan: StepPlan) -> None:
@@ -162,18 +166,25 @@ class ForecastModel(FastTransformer):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         kind = torch.optim.AdamW if self.plan.optimizer == "adamw" else torch.optim.Adam
+        self.flat = FlatParameters(self.parameters())
         optimizer = kind(
-            self.parameters(),
+            [self.flat.whole],
             lr=self.plan.learning_rate.at(0),
             weight_decay=self.plan.weight_decay,
             fused=self.plan.fused,
-            foreach=None if self.plan.fused else True,
         )
         if self._start is not None:
             # Copies: the optimizer would go on in the very tensors that a later rollback needs.
             own = {index: own_copy(values) for index, values in self._start.items()}
             optimizer.load_state_dict(optimizer.state_dict() | {"state": own})
         return optimizer
+
+    def optimizer_zero_grad(self, *_: Any) -> None:
+        self.flat.drop_gradients()
+
+    def on_after_backward(self) -> None:
+        # Here and not at the step: a gradient scaler asks for the optimizer's gradient before that.
+        self.flat.gather_gradients()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
@@ -185,10 +196,10 @@ class ForecastModel(FastTransformer):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,  # noqa: ARG002 - the norm, always
     ) -> None:
-        parameters = [p for p in self.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        gradient = self.flat.gradient
+        norm = torch.linalg.vector_norm(gradient)
         if gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+            gradient.mul_((gradient_clip_val / (norm + _NORM_FLOOR)).clamp(max=1.0))
         self._note_gradient(optimizer, norm)
 
     def _note_gradient(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
@@ -216,8 +227,6 @@ class ForecastModel(FastTransformer):
     def on_validation_epoch_end(self) -> None: ...
 
     def on_fit_end(self) -> None: ...
-
-    def on_after_backward(self) -> None: ...
 
 
 def build_model(arguments: dict[str, Any]) -> ForecastModel:

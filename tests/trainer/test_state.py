@@ -73,7 +73,7 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path, theirs: dict[str, s
 
 
 def test_a_state_of_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.state.STATE_FORMAT", 2)
+    monkeypatch.setattr("trainer.state.STATE_FORMAT", 99)
     save_state(tmp_path / "state", some_state(), OURS)
     monkeypatch.undo()
 

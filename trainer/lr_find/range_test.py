@@ -172,12 +172,13 @@ class _Trainee:
             with self._autocast():
                 loss = self._model.training_step(batch, index) / self._run.spec.accumulate_grad_batches
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call] # of torch
+            self._model.on_after_backward()
             total += loss.detach()
         self._scaler.unscale_(self._optimizer)
         self._model.configure_gradient_clipping(self._optimizer, self._run.spec.gradient_clip_val or None)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._optimizer.zero_grad()
+        self._model.optimizer_zero_grad()
         return float(total)
 
     def _autocast(self) -> torch.autocast:

@@ -1,0 +1,50 @@
+"""All weights of a network in one tensor: an optimizer step is then one kernel instead of hundreds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class FlatParameters:
+    """Makes each parameter a view into `whole`, which the optimizer steps.
+
+    To be made when the network is on its device: moving it would tear the views off. The parameters keep
+    their names, shapes and own gradients, so that `state_dict` and autograd see nothing of it.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parts = [parameter for parameter in parameters if parameter.requires_grad]
+        sizes = [part.numel() for part in self.parts]
+        self.whole = nn.Parameter(torch.cat([part.detach().flatten() for part in self.parts]))
+        self.whole.grad = torch.zeros_like(self.whole)
+        self._zeros = torch.split(torch.zeros_like(self.whole), sizes)
+        with torch.no_grad():
+            for part, values in zip(self.parts, torch.split(self.whole.detach(), sizes), strict=True):
+                part.data = values.view_as(part)
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of `whole`, which keeps its place in memory."""
+        gradient = self.whole.grad
+        if gradient is None:
+            raise RuntimeError("the gradient of the flat parameters was dropped")
+        return gradient
+
+    def gather_gradients(self) -> None:
+        """Copy the parameters' gradients to that of `whole`; zero where a parameter took no part."""
+        found = [
+            zeros if part.grad is None else part.grad.flatten()
+            for part, zeros in zip(self.parts, self._zeros, strict=True)
+        ]
+        torch.cat(found, out=self.gradient)
+
+    def drop_gradients(self) -> None:
+        """Of the parameters, before the next backward pass."""
+        for part in self.parts:
+            part.grad = None

@@ -27,6 +27,7 @@ FLOATS_PER_INPUT = 10  # kept for the backward pass, per input of encoder and de
 FLOATS_PER_SCORE = 1.5  # per attention head and pair of steps
 COPIES_OF_WEIGHTS = 36  # gradients, Adam's moments, the best weights, states and checkpoints in the making
 BYTES_PER_VALUE = 24  # of the data: as read, as float32, as scaled
+MAPPED_SHARE = 1 / 8  # values that take more of the memory lie in files
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ def estimate(
         per_step = spec.effective_batch_size / windows_per_second
         seconds = Span(round(steps.low * per_step), round(steps.high * per_step))
     return Estimate(train, validation, test, steps, parameters, memory, seconds)
+
+
+def outgrows_memory(rows: int, columns: int, available_bytes: int | None) -> bool:
+    """Whether so many values, 4 bytes each, had better be mapped from files; False if nobody knows."""
+    return available_bytes is not None and 4 * rows * columns > MAPPED_SHARE * available_bytes
 
 
 def windows_of_series(spec: TrainingSpec, length: int) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from trainer.dataset.layout import lay_out_by
 from trainer.dataset.limits import DEFAULT_LIMITS
 from trainer.dataset.reading import mapped_name, read_table
 from trainer.dataset.schema import ColumnMapping, DatasetMapping
-from trainer.dataset.series import SeriesData, put_on_grid
+from trainer.dataset.series import SeriesData, categories_of, put_on_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,8 @@ def read_history(
     grid = align(rows, round(bundle.frequency_seconds * 1e6), DEFAULT_LIMITS)
     # What may be missing was decided for training; rows for the future lack their targets in any case.
     policy: MissingPolicy = "mask" if bundle.spec.missing_policy == "mask" else "interpolate"
-    return put_on_grid(table, rows, grid, bundle.layout.numeric, categories, policy)
+    found = {name: categories_of(table[name], name, rows) for name in categories}
+    return put_on_grid(table.column, rows, grid, bundle.layout.numeric, found, policy)
 
 
 def _mapping(bundle: Bundle, overrides: DatasetMapping, needed: set[str]) -> DatasetMapping:

@@ -11,6 +11,7 @@ from pathlib import Path
 from trainer.errors import OutOfMemory
 
 _STATUS = Path("/proc/self/status")
+_MEMORY = Path("/proc/meminfo")
 _limit_bytes: int | None = None
 
 
@@ -41,6 +42,16 @@ def _set_limit(limit_bytes: int) -> None:
         soft = min(soft, hard)
     with contextlib.suppress(OSError, ValueError):  # a system that knows no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def available_bytes() -> int | None:
+    """What this process may still allocate before the machine or its limit says no; None if nobody knows."""
+    try:
+        fields = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return None
+    return free if _limit_bytes is None else max(min(free, _limit_bytes - _data_bytes()[1]), 0)
 
 
 def release_memory() -> None:

@@ -15,9 +15,11 @@ from trainer.batches import WindowBatches
 from trainer.dataset.errors import DatasetError
 from trainer.dataset.series import SeriesData, load_series
 from trainer.errors import InvalidDataset
+from trainer.estimate import outgrows_memory
 from trainer.events import Adjustment, Warned
 from trainer.forecasting import forward_batch_size
 from trainer.layout import Layout
+from trainer.memory import available_bytes
 from trainer.model import ForecastModel, StepPlan, build_model
 from trainer.precision import decide_execution
 from trainer.resolution import UnknownColumns, resolve_columns
@@ -29,6 +31,8 @@ from trainer.state import Adaptation
 from trainer.windows import WindowSource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trainer.dataset.schema import DatasetSchema, Finding
     from trainer.hardware import Hardware
     from trainer.recipe import DatasetFile
@@ -84,9 +88,12 @@ class PreparedRun:
         }
 
 
-def prepare(asked: TrainingSpec, data: DatasetFile, hardware: Hardware) -> PreparedRun:
+def prepare(
+    asked: TrainingSpec, data: DatasetFile, hardware: Hardware, folder: Path | None = None
+) -> PreparedRun:
     """Decide device and precision, read and split the data, fit the scalers, build the network.
 
+    Data that would take much of the memory lie in files in `folder`, where there is one.
     Raises InvalidDataset and UnsupportedHardware.
     """
     execution = decide_execution(asked, hardware)
@@ -96,7 +103,7 @@ def prepare(asked: TrainingSpec, data: DatasetFile, hardware: Hardware) -> Prepa
     torch.use_deterministic_algorithms(spec.deterministic)
 
     layout = Layout.of(spec, data.schema.numeric_columns())
-    series = _read(spec, data, layout)
+    series = _read(spec, data, layout, folder)
     split = split_series(
         series,
         encoder_length=spec.encoder_length,
@@ -193,7 +200,8 @@ def _resolve(asked: TrainingSpec, data: DatasetFile) -> tuple[TrainingSpec, list
         raise InvalidDataset(str(error), [problem.detail for problem in error.problems]) from error
 
 
-def _read(spec: TrainingSpec, data: DatasetFile, layout: Layout) -> SeriesData:
+def _read(spec: TrainingSpec, data: DatasetFile, layout: Layout, folder: Path | None) -> SeriesData:
+    outgrown = outgrows_memory(data.schema.row_count, len(layout.numeric), available_bytes())
     try:
         return load_series(
             data.path,
@@ -203,6 +211,7 @@ def _read(spec: TrainingSpec, data: DatasetFile, layout: Layout) -> SeriesData:
             layout.numeric,
             list(layout.statics),
             spec.missing_policy,
+            mapped_in=folder if outgrown else None,
         )
     except DatasetError as error:
         raise InvalidDataset(error.problem.detail) from error
@@ -216,9 +225,9 @@ def _require_observations(series: SeriesData, split: Split, layout: Layout) -> N
     if split.test is not None:
         parts["test"] = (split.validation_end, end)
     for name in layout.targets:
-        seen = np.concatenate([[0], np.cumsum(series.observed[name])])
+        seen = series.observed[name]
         for part, (first, last) in parts.items():
-            if not (seen[last[usable]] - seen[first[usable]]).any():
+            if not any(seen[i:j].any() for i, j in zip(first[usable], last[usable], strict=True)):
                 raise InvalidDataset(
                     f"target {name!r} has no observed value in the {part} part of any series; choose another "
                     "target, or bring data without such a gap at the end"

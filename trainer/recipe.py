@@ -116,7 +116,7 @@ def _train(
     started_at = time.monotonic() - earlier
     out_dir.mkdir(parents=True, exist_ok=True)
     observer.report(PhaseStarted(phase="preparing"))
-    run = prepare(spec, data, hardware)
+    run = prepare(spec, data, hardware, out_dir)
     if keeper.latest is not None:
         run = adapted(run, keeper.latest.adaptation)
     run = _heed_memory_kills(run, memory_kills)

@@ -6,6 +6,7 @@ still for a day must not turn the next byte into a thousand deviations.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trainer.dataset.series import SeriesData
     from trainer.layout import Layout
     from trainer.spec import Normalizer
@@ -57,8 +60,8 @@ def fit_scaling(series: SeriesData, split: Split, layout: Layout, normalizer: No
     """Fit everything that is fitted, on the training rows of the usable series."""
     usable = np.flatnonzero(split.usable)
     parts = [slice(int(series.offsets[i]), int(split.train_end[i])) for i in usable]
-    targets = [_seen(series, name, parts) for name in layout.targets]
-    observed = [_seen(series, name, parts) for name in layout.observed]
+    targets = [_Seen(series, name, parts) for name in layout.targets]
+    observed = [_Seen(series, name, parts) for name in layout.observed]
     floors = np.array([_floor(values) for values in targets])
     observed_floors = np.array([_floor(values) for values in observed])
     robust = normalizer.endswith("_robust")
@@ -66,7 +69,7 @@ def fit_scaling(series: SeriesData, split: Split, layout: Layout, normalizer: No
         normalizer=normalizer,
         series=tuple(series.series_names[i] for i in usable),
         floors=floors,
-        deviations=np.array([np.concatenate(values).std() for values in targets]),
+        deviations=np.array([_mean_and_deviation(values)[1] for values in targets]),
         target=_series_scales(targets, floors, robust=robust) if normalizer.startswith("series_") else None,
         known=_fleet_scales(series, layout.known, parts),
         observed=_series_scales(observed, observed_floors, robust=False)
@@ -104,7 +107,7 @@ def scales_of(
         raise ValueError("a series that was not trained on is scaled by its history; say where that ends")
     parts = [slice(int(series.offsets[i]), int(history_end[i])) for i in new]
     for index, name in enumerate(columns):
-        for row, values in zip(new, _seen(series, name, parts), strict=True):
+        for row, values in zip(new, _Seen(series, name, parts), strict=True):
             scales[row, index] = (
                 _floored(values, floors[index], robust=robust)
                 if len(values)
@@ -113,15 +116,23 @@ def scales_of(
     return scales
 
 
-def _seen(series: SeriesData, name: str, parts: list[slice]) -> list[FloatArray]:
-    """The values of one column that were seen in each part; a part may have none."""
-    values, observed = series.values[name], series.observed[name]
-    return [values[part][observed[part]].astype(np.float64) for part in parts]
+@dataclass(frozen=True)
+class _Seen:
+    """The values of one column that were seen in each part, one part at a time; a part may have none."""
+
+    series: SeriesData
+    name: str
+    parts: list[slice]
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        values, observed = self.series.values[self.name], self.series.observed[self.name]
+        for part in self.parts:
+            yield values[part][observed[part]].astype(np.float64)
 
 
-def _floor(values: list[FloatArray]) -> float:
-    spreads = np.array([part.std() for part in values if len(part)])
-    levels = np.array([np.abs(part).mean() for part in values if len(part)])
+def _floor(values: _Seen) -> float:
+    found = np.array([(part.std(), np.abs(part).mean()) for part in values if len(part)]).reshape(-1, 2)
+    spreads, levels = found[:, 0], found[:, 1]
     moving = spreads[spreads > STILL_SHARE * levels]
     if len(moving):
         return FLOOR_SHARE * float(np.median(moving))
@@ -129,7 +140,7 @@ def _floor(values: list[FloatArray]) -> float:
     return FLAT_FLOOR_SHARE * (level or 1.0)
 
 
-def _series_scales(columns: list[list[FloatArray]], floors: FloatArray, *, robust: bool) -> FloatArray:
+def _series_scales(columns: list[_Seen], floors: FloatArray, *, robust: bool) -> FloatArray:
     """(n_series, n_columns, 2); a series of which nothing was seen has the medians of the others."""
     tables = []
     for values, floor in zip(columns, floors, strict=True):
@@ -158,10 +169,18 @@ def centre_and_scale(values: FloatArray, *, robust: bool) -> tuple[float, float]
 def _fleet_scales(series: SeriesData, columns: tuple[str, ...], parts: list[slice]) -> FloatArray:
     table = np.empty((len(columns), 2))
     for index, name in enumerate(columns):
-        values = np.concatenate(_seen(series, name, parts))
-        mean, deviation = (float(values.mean()), float(values.std())) if len(values) else (0.0, 0.0)
+        mean, deviation = _mean_and_deviation(_Seen(series, name, parts))
         table[index] = mean, deviation if deviation > 0 else 1.0
     return table
+
+
+def _mean_and_deviation(values: _Seen) -> tuple[float, float]:
+    """Of all parts together, without ever holding them all; 0 and 0 where nothing was seen."""
+    count = sum(len(part) for part in values)
+    if not count:
+        return 0.0, 0.0
+    mean = math.fsum(float(part.sum()) for part in values) / count
+    return mean, math.sqrt(math.fsum(float(np.square(part - mean).sum()) for part in values) / count)
 
 
 def encode_categories(known: list[str], values: list[str]) -> npt.NDArray[np.int64]:

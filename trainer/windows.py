@@ -56,7 +56,7 @@ class WindowSource:
         self.horizon = horizon
         self.device = device
         self.scales = _scales_by_series(series, layout, scaling, history_end)
-        self._targets = self._columns(series, layout.targets)
+        self._targets = [self._column(series, name) for name in layout.targets]
         self._target_gaps = gaps_of(series, layout.targets, self.neutral, device)
         self._scaled_targets, self._scaled_gaps, self._series_scale = self._series_scaled_targets(series)
         self._covariates, self._covariate_gaps = self._scaled_covariates(series)
@@ -83,7 +83,7 @@ class WindowSource:
         rows = origins[:, None] + self._steps
         size, length = rows.shape
         flat = rows.flatten()
-        targets = self._targets[flat].view(size, length, -1)
+        targets = torch.stack([column[flat] for column in self._targets], dim=-1).view(size, length, -1)
         if self._target_gaps is not None:
             targets = self._target_gaps.close(targets, rows, self.encoder_length)
         scale, scaled = self._scale(series, targets, rows)
@@ -157,7 +157,7 @@ class WindowSource:
         """
         if self._weights is None:
             return None
-        seen = self._weights[rows]
+        seen = self._weights[rows].to(torch.float32)
         past = seen[:, : self.encoder_length].amax(dim=1, keepdim=True)
         return self._per_target(seen[:, self.encoder_length :] * past)
 
@@ -166,11 +166,9 @@ class WindowSource:
         parts = list(values.unbind(axis))
         return parts if len(parts) > 1 else parts[0]
 
-    def _columns(self, series: SeriesData, names: tuple[str, ...]) -> Tensor:
-        table = np.empty((len(series.times), len(names)), dtype=np.float32)
-        for index, name in enumerate(names):
-            table[:, index] = series.values[name]
-        return torch.from_numpy(table).to(self.device)
+    def _column(self, series: SeriesData, name: str) -> Tensor:
+        """The column itself where it can be, for it may be larger than memory is."""
+        return torch.from_numpy(np.require(series.values[name], np.float32, ["C", "W"])).to(self.device)
 
     def _series_scaled_targets(
         self, series: SeriesData
@@ -201,10 +199,11 @@ class WindowSource:
         return torch.from_numpy(scaled).to(self.device), gaps
 
     def _loss_weights(self, series: SeriesData) -> Tensor | None:
+        """(rows, n_targets) bool."""
         observed = [series.observed[name] for name in self.layout.targets]
         if all(column.all() for column in observed):
             return None
-        return torch.from_numpy(np.stack(observed, axis=1).astype(np.float32)).to(self.device)
+        return torch.from_numpy(np.stack(observed, axis=1)).to(self.device)
 
     def _static_codes(self, series: SeriesData) -> npt.NDArray[np.int64]:
         codes = np.zeros((series.n_series, len(self.layout.statics)), dtype=np.int64)

@@ -15,6 +15,7 @@ from trainer.estimate import (
     estimate,
     network_parameters,
     optimizer_steps,
+    outgrows_memory,
     training_memory_bytes,
     windows_of_series,
 )
@@ -178,6 +179,13 @@ def test_the_memory_is_that_of_trainings_that_were_measured(
 
 def test_a_run_without_windows_takes_no_steps(make_spec: Any) -> None:
     assert optimizer_steps(make_spec(), 0) == 0
+
+
+def test_values_are_mapped_only_where_memory_is_short_for_them() -> None:
+    day_of_ten_thousand = 86_400_000
+    assert outgrows_memory(day_of_ten_thousand, 2, 4 * 2**30)
+    assert not outgrows_memory(day_of_ten_thousand, 2, 16 * 2**30)
+    assert not outgrows_memory(day_of_ten_thousand, 2, None)
 
 
 def test_the_estimate_needs_neither_torch_nor_numpy() -> None:

@@ -142,8 +142,8 @@ def _from_epoch(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
 
 
 def _in_range(micros: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
-    bad = (micros < _FIRST.astype(np.int64)) | (micros > _LAST.astype(np.int64))
-    if bad.any():
-        row = int(np.argmax(bad))
+    first, last = _FIRST.astype(np.int64), _LAST.astype(np.int64)
+    if len(micros) and (micros.min() < first or micros.max() > last):
+        row = int(np.argmax((micros < first) | (micros > last)))
         raise problem("bad_time_value", "A time lies outside the years 1 to 9999.", column=name, row=row + 1)
-    return micros.astype(np.int64)
+    return micros.astype(np.int64, copy=False)

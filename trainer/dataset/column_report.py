@@ -37,7 +37,7 @@ class _Trouble:
     """One kind of trouble in one column: what to say, and the rows (or series) where it shows."""
 
     detail: str
-    series: IntArray
+    series: npt.NDArray[np.integer[Any]]
     rows: int
     examples: list[dict[str, Any]]
 
@@ -65,8 +65,14 @@ def describe_columns(
 def clean_floats(column: pa.ChunkedArray) -> FloatArray:
     """The column as float64, NaN wherever there is no number that float32 can reckon with."""
     values = _floats(column)
-    values[~_is_usable(values)] = np.nan
+    if not _are_all_usable(values):
+        values[~_is_usable(values)] = np.nan
     return values
+
+
+def _are_all_usable(values: FloatArray) -> bool:
+    # NaN is in neither bound: any makes the least and the greatest one NaN too.
+    return not len(values) or (values.min() >= -_LARGEST and values.max() <= _LARGEST)
 
 
 def _is_usable(values: FloatArray) -> npt.NDArray[np.bool_]:
@@ -75,7 +81,14 @@ def _is_usable(values: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:
-    return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(), copy=True)
+    """A copy of our own, which may be written to."""
+    floats = pc.cast(column, pa.float64(), safe=False)
+    values = np.empty(len(floats))
+    end = 0
+    for chunk in floats.chunks:
+        start, end = end, end + len(chunk)
+        values[start:end] = chunk.to_numpy(zero_copy_only=False)
+    return values
 
 
 def _role(name: str, kind: pa.DataType, layout: Layout) -> Any:
@@ -89,7 +102,7 @@ def _role(name: str, kind: pa.DataType, layout: Layout) -> Any:
 
 
 def _numeric(name: str, values: FloatArray, unit: str | None) -> Column:
-    finite = values[_is_usable(values)]
+    finite = values if _are_all_usable(values) else values[_is_usable(values)]
     if not len(finite):
         return Column(name=name, type="numeric", unit=unit, missing_count=len(values))
     return Column(
@@ -113,6 +126,9 @@ class _Troubles:
             value = float(values[row])
             return value if math.isfinite(value) else "missing" if math.isnan(value) else str(value)
 
+        if _are_all_usable(values):
+            self._look_at_numbers(name, values, unit, shown)
+            return
         infinite = int(np.isinf(values).sum())
         unusable = ~_is_usable(values)
         huge = int((unusable & np.isfinite(values)).sum())
@@ -120,6 +136,12 @@ class _Troubles:
         what += f", {huge:,} of them beyond {_LARGEST:g}" if huge else ""
         self._at_rows("missing_values", name, what, unusable, shown)
         values[unusable] = np.nan
+        self._look_at_numbers(name, values, unit, shown)
+
+    def _look_at_numbers(
+        self, name: str, values: FloatArray, unit: str | None, shown: Callable[[int], float | str]
+    ) -> None:
+        """`values` are usable or NaN."""
         if _is_percent(name, unit):
             self._at_rows("out_of_range", name, "outside 0 to 100", (values < 0) | (values > 100), shown)
         elif "load" in words(name):
@@ -181,7 +203,6 @@ class _Troubles:
     def _look_for_constant(self, name: str, values: FloatArray) -> None:
         layout = self._layout
         in_order = values[layout.order]
-        in_order[~np.isfinite(in_order)] = np.nan
         starts = layout.offsets[:-1]
         lowest, highest = np.fmin.reduceat(in_order, starts), np.fmax.reduceat(in_order, starts)
         counts = np.add.reduceat(np.isfinite(in_order), starts)

@@ -78,6 +78,8 @@ def _unordered(layout: Layout) -> Finding | None:
 
 
 def _unaligned(layout: Layout, grid: Grid) -> Finding | None:
+    if grid.is_layout:
+        return None
     places = np.flatnonzero((grid.shifts != 0) | ~grid.kept)
     if not len(places):
         return None
@@ -85,7 +87,7 @@ def _unaligned(layout: Layout, grid: Grid) -> Finding | None:
     overruled = (
         f"; on {lost:,} of them another row followed within the same step and counts instead" if lost else ""
     )
-    rows = layout.order[places]
+    rows = layout.rows_at(places)
     examples = [
         _row_example(layout, row) | {"offset_seconds": float(grid.shifts[place]) / 1e6}
         for row, place in zip(rows[:MOST_EXAMPLES], places, strict=False)
@@ -101,6 +103,8 @@ def _unaligned(layout: Layout, grid: Grid) -> Finding | None:
 
 
 def _gaps(layout: Layout, grid: Grid) -> Finding | None:
+    if isinstance(grid.rows, slice):
+        return None
     missing = np.diff(grid.rows) - 1
     series = layout.series_of_kept()[grid.kept]
     missing[series[1:] != series[:-1]] = 0

@@ -55,6 +55,8 @@ def find_step(layout: Layout) -> int:
             "No series has two rows, so there is no step between rows; set mapping.frequency or check "
             "mapping.group_columns.",
         )
+    if steps.min() == steps.max():
+        return int(steps[0])
     step = _typical(steps)
     multiples = np.maximum(1, np.rint(steps / step))
     on_grid = np.abs(steps / step - multiples) <= _JITTER
@@ -130,7 +132,7 @@ def _irregular(
     common = np.argsort(-counts, kind="stable")[:4]
     seen = ", ".join(f"{values[i]:,} s ({counts[i] / len(steps):.0%})" for i in common)
     place = int(np.flatnonzero(within)[_where_it_changes(single)]) + 1
-    row = int(layout.order[place])
+    row = int(layout.rows_at(np.array([place]))[0])
     series = layout.names[layout.row_series[row]]
     return problem(
         "irregular_frequency",

@@ -32,8 +32,13 @@ class Grid:
     offsets: IntArray  # (n_series + 1,) into grid rows
     starts: IntArray  # (n_series,) time of each series's first grid row
     kept: npt.NDArray[np.bool_]  # (layout rows,) False for rows whose step a later row takes too
-    rows: IntArray  # (kept rows,) grid row of each
+    rows: IntArray | slice  # (kept rows,) grid row of each; all of it, if the layout is the grid
     shifts: IntArray  # (layout rows,) microseconds between a stamp and its step
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether each row of the layout stands on a step of its own, and each step has one."""
+        return isinstance(self.rows, slice)
 
     @property
     def lengths(self) -> IntArray:
@@ -42,14 +47,16 @@ class Grid:
 
     def times(self) -> IntArray:
         """(grid rows,) epoch microseconds."""
-        lengths = self.lengths
-        within = np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], lengths)
-        times: IntArray = np.repeat(self.starts, lengths) + within * self.step
-        return times
+        times = np.full(self.offsets[-1], self.step)
+        ends = self.starts + (self.lengths - 1) * self.step
+        times[self.offsets[:-1]] = self.starts - np.append(0, ends[:-1])
+        return np.cumsum(times, out=times)
 
 
 def align(layout: Layout, step: int, limits: ReadLimits) -> Grid:
     """Snap each stamp to the nearest step of its series's grid. Raises DatasetError if that explodes."""
+    if _is_a_grid(layout, step):
+        return _grid_of(layout, step, limits)
     series = layout.series_of_kept()
     phases = _phases(layout, series, step)
     slots = np.floor_divide(layout.times - phases[series] + step // 2, step)
@@ -69,7 +76,27 @@ def align(layout: Layout, step: int, limits: ReadLimits) -> Grid:
     )
 
 
-def _phases(layout: Layout, series: IntArray, step: int) -> IntArray:
+def _is_a_grid(layout: Layout, step: int) -> bool:
+    """Whether in every series a row follows each step."""
+    follows = np.diff(layout.times) == step
+    follows |= ~layout.within_series()
+    return bool(follows.all())
+
+
+def _grid_of(layout: Layout, step: int, limits: ReadLimits) -> Grid:
+    _refuse_explosion(layout, np.diff(layout.offsets), step, limits)
+    rows = len(layout.times)
+    return Grid(
+        step=step,
+        offsets=layout.offsets,
+        starts=layout.times[layout.offsets[:-1]],
+        kept=np.broadcast_to(np.True_, rows),
+        rows=slice(None),
+        shifts=np.broadcast_to(np.int64(0), rows),
+    )
+
+
+def _phases(layout: Layout, series: npt.NDArray[np.int32], step: int) -> IntArray:
     """Where in the step each series's stamps lie: their most common place, or the mean one if they jitter."""
     rests = np.mod(layout.times, step)
     starts = layout.offsets[:-1]
@@ -83,7 +110,7 @@ def _phases(layout: Layout, series: IntArray, step: int) -> IntArray:
 
 
 def _commonest(
-    series: IntArray, rests: IntArray, offsets: IntArray
+    series: npt.NDArray[np.int32], rests: IntArray, offsets: IntArray
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     order = np.lexsort((rests, series))
     new = np.ones(len(order), np.bool_)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class ReadLimits:
     """Bounds that keep a hostile or oversized file from taking the machine's memory."""
 
-    max_rows: int = 50_000_000
+    max_rows: int = 100_000_000
     max_columns: int = 2_000
-    max_cells: int = 400_000_000
+    max_cells: int = 800_000_000
     max_line_bytes: int = 8 * 2**20
     max_text_bytes: int = 64 * 2**30  # after decompression
     max_grid_rows: int = 100_000_000  # rows once gaps are steps of their own

@@ -40,21 +40,29 @@ class Repairs:
 
 def count_repairs(layout: Layout, grid: Grid, filled: Mapping[str, Filled]) -> Repairs:
     """Count what aligning and filling did to each series."""
-    n_series, series = len(layout.names), layout.series_of_kept()
+    n_series = len(layout.names)
 
-    def rows_of(places: IntArray) -> IntArray:
+    def rows_of(places: npt.NDArray[np.int32]) -> IntArray:
         return np.bincount(places, minlength=n_series)
 
     def steps_of(marked: BoolArray) -> IntArray:
+        if not marked.any():
+            return np.zeros(n_series, np.int64)
         return np.add.reduceat(marked, grid.offsets[:-1], dtype=np.int64)
 
+    interpolated = {name: steps_of(each.interpolated) for name, each in filled.items()}
+    masked = {name: steps_of(~each.observed & ~each.interpolated) for name, each in filled.items()}
+    if grid.is_layout:
+        none = np.zeros(n_series, np.int64)
+        return Repairs(rows_of(layout.row_series[layout.duplicates]), none, none, interpolated, masked)
+    series = layout.series_of_kept()
     overruled = np.concatenate([layout.row_series[layout.duplicates], series[~grid.kept]])
     return Repairs(
         duplicates=rows_of(overruled),
         moved=rows_of(series[(grid.shifts != 0) & grid.kept]),
         missing=grid.lengths - rows_of(series[grid.kept]),
-        interpolated={name: steps_of(each.interpolated) for name, each in filled.items()},
-        masked={name: steps_of(~each.observed & ~each.interpolated) for name, each in filled.items()},
+        interpolated=interpolated,
+        masked=masked,
     )
 
 

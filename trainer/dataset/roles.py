@@ -96,7 +96,7 @@ def words(name: str) -> list[str]:
 class _GroupSearch:
     def __init__(self, table: pa.Table, micros: npt.NDArray[np.int64]) -> None:
         self._table = table
-        self._stamps = np.unique(micros, return_inverse=True)[1]
+        self._times = micros
         self._codes: Codes | None = None
         self.chosen: list[str] = []
 
@@ -109,11 +109,11 @@ class _GroupSearch:
 
     def add_text(self, names: list[str]) -> None:
         """Take those that make repeated stamps at least half as many, the best first."""
-        repeated = share_of_duplicates(self._codes, self._stamps)
+        repeated = share_of_duplicates(self._codes, self._times)
         while repeated > _FEW_DUPLICATES and len(self.chosen) < _MOST_GROUP_COLUMNS:
             options = {name: self._with(name) for name in names if name not in self.chosen}
             usable = {name: codes for name, codes in options.items() if codes is not None}
-            shares = {name: share_of_duplicates(codes, self._stamps) for name, codes in usable.items()}
+            shares = {name: share_of_duplicates(codes, self._times) for name, codes in usable.items()}
             best = min(shares, key=lambda name: shares[name], default=None)
             if best is None or shares[best] > repeated / 2:
                 return

@@ -20,11 +20,13 @@ from trainer.dataset.grid import align
 from trainer.dataset.keys import NO_VALUE, texts
 from trainer.dataset.layout import lay_out_by
 from trainer.dataset.limits import DEFAULT_LIMITS
+from trainer.dataset.mapped import map_floats
 from trainer.dataset.reading import read_table
 from trainer.dataset.repairs import count_repairs
 from trainer.dataset.schema import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from trainer.dataset.errors import DatasetError
@@ -81,58 +83,84 @@ def load_series(
     categorical: list[str],
     missing_policy: MissingPolicy,
     *,
+    mapped_in: Path | None = None,
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> SeriesData:
     """Read the named columns onto the grid that `schema` found.
 
     `missing_policy`: `interpolate` draws a line through gaps of up to 3 steps, longer ones carry the last
-    value; `mask` carries it through every gap; `error` refuses any gap. Raises DatasetError, also for a
-    category that changes within a series and for a numeric column without a number.
+    value; `mask` carries it through every gap; `error` refuses any gap. With `mapped_in`, a folder, the
+    values lie in files there that have no name any more, instead of in memory. Raises DatasetError, also for
+    a category that changes within a series and for a numeric column without a number; OSError for a full
+    disk.
     """
-    columns = {schema.time_column, *schema.group_columns, *numeric, *categorical}
+    keys = {schema.time_column, *schema.group_columns, *categorical}
+    # Parquet gives its columns one by one, and then only one of them need be held as it stands in the file.
+    apart = format == "parquet"
+    columns = keys if apart else {*keys, *numeric}
     table = read_table(path, format, mapping, columns=columns, limits=limits)
     times = to_micros(table[schema.time_column], schema.time_column)
     layout = lay_out_by(table, schema.time_column, schema.group_columns, times)
     grid = align(layout, round(schema.frequency_seconds * 1e6), limits)
-    return put_on_grid(table, layout, grid, numeric, categorical, missing_policy)
+
+    def read(name: str) -> pa.ChunkedArray:
+        known = table if name in columns else read_table(path, format, mapping, columns=[name], limits=limits)
+        return known[name]
+
+    found = {name: categories_of(table[name], name, layout) for name in categorical}
+    if apart:
+        table = table.select([name for name in numeric if name in columns])  # the rest is not needed any more
+    return put_on_grid(read, layout, grid, numeric, found, missing_policy, mapped_in)
 
 
 def put_on_grid(
-    table: pa.Table,
+    read: Callable[[str], pa.ChunkedArray],
     layout: Layout,
     grid: Grid,
     numeric: list[str],
-    categorical: list[str],
+    categories: dict[str, list[str]],
     missing_policy: MissingPolicy,
+    mapped_in: Path | None = None,
 ) -> SeriesData:
-    """The named columns of a table whose rows are laid out and aligned; as `load_series`."""
-    filled = {name: _on_grid(table, name, layout, grid, missing_policy) for name in numeric}
+    """Columns whose rows are laid out and aligned, `read` by their names one by one; as `load_series`."""
+    filled = {name: _on_grid(read(name), name, layout, grid, missing_policy, mapped_in) for name in numeric}
     repairs = count_repairs(layout, grid, filled)
     return SeriesData(
         series_names=layout.names,
         offsets=grid.offsets,
-        times=grid.times(),
+        times=layout.times if grid.is_layout else grid.times(),
         frequency_seconds=grid.step / 1e6,
         values={name: each.values for name, each in filled.items()},
         observed={name: each.observed for name, each in filled.items()},
-        categories={name: _categories(table[name], name, layout) for name in categorical},
+        categories=categories,
         findings=[*clock_findings(layout, grid), *_filling_finding(repairs)],
         repairs=repairs,
     )
 
 
-def _on_grid(table: pa.Table, name: str, layout: Layout, grid: Grid, missing_policy: MissingPolicy) -> Filled:
-    if table[name].type == TEXT or not _is_number(table[name].type):
+def _on_grid(
+    column: pa.ChunkedArray,
+    name: str,
+    layout: Layout,
+    grid: Grid,
+    missing_policy: MissingPolicy,
+    mapped_in: Path | None,
+) -> Filled:
+    if column.type == TEXT or not _is_number(column.type):
         raise problem("no_numeric_column", f"Column {name!r} does not hold numbers.", column=name)
-    on_grid = np.full(grid.offsets[-1], np.nan)
-    on_grid[grid.rows] = clean_floats(table[name])[layout.order[grid.kept]]
+    on_grid = clean_floats(column)[layout.order]
+    if not grid.is_layout:
+        rows = on_grid[grid.kept]
+        on_grid = np.full(grid.offsets[-1], np.nan)
+        on_grid[grid.rows] = rows
     missing = np.isnan(on_grid)
     if missing.all():
         raise problem("no_numeric_column", f"Column {name!r} holds no number at all.", column=name)
     if missing_policy == "error" and missing.any():
         raise _missing(name, int(np.argmax(missing)), int(missing.sum()), layout, grid)
     filled = fill(on_grid, grid.offsets, interpolate=missing_policy == "interpolate")
-    return replace(filled, values=filled.values.astype(np.float32))
+    values = filled.values.astype(np.float32) if mapped_in is None else map_floats(filled.values, mapped_in)
+    return replace(filled, values=values)
 
 
 def _missing(name: str, row: int, count: int, layout: Layout, grid: Grid) -> DatasetError:
@@ -146,15 +174,16 @@ def _missing(name: str, row: int, count: int, layout: Layout, grid: Grid) -> Dat
     )
 
 
-def _categories(column: pa.ChunkedArray, name: str, layout: Layout) -> list[str]:
+def categories_of(column: pa.ChunkedArray, name: str, layout: Layout) -> list[str]:
     """One value per series; rows without a value do not count against it."""
     values = column.combine_chunks()
     values = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     most = len(values.dictionary)
-    codes = pc.fill_null(values.indices, most).to_numpy(zero_copy_only=False).astype(np.int64)[layout.order]
+    codes = pc.fill_null(values.indices, most).to_numpy(zero_copy_only=False)[layout.order]
     starts = layout.offsets[:-1]
     lowest = np.minimum.reduceat(codes, starts)
-    highest = np.maximum.reduceat(np.where(codes == most, -1, codes), starts)
+    seen = np.where(codes == most, -1, codes) if values.null_count else codes
+    highest = np.maximum.reduceat(seen, starts)
     varying = np.flatnonzero((highest > lowest) & (lowest < most))
     words = [*texts(values.dictionary), NO_VALUE]
     if len(varying):

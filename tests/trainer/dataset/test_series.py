@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.trainer.dataset.samples import START, as_ndjson, fleet, stamp
@@ -12,6 +14,8 @@ from trainer.dataset.schema import DatasetMapping
 from trainer.dataset.series import SeriesData, load_series
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.trainer.dataset.conftest import Write
 
 STEP = 300_000_000
@@ -173,3 +177,45 @@ def test_names_of_the_mapping_hold_in_every_format(write: Write) -> None:
     data = load(write, as_ndjson(fleet(2, 30)), ["cpu"], ["host"], kind="ndjson", **mapping)
     assert data.categories == {"host": ["a", "b"]}
     assert data.values["cpu"][0] == 0.5
+
+
+@pytest.mark.parametrize("lost", [(), (7, 8, 40, 61)], ids=["whole", "gappy"])
+def test_the_order_of_the_file_changes_nothing(write: Write, lost: tuple[int, ...]) -> None:
+    by_server = [row for place, row in enumerate(fleet(3, 30)) if place not in lost]
+    by_time = sorted(by_server, key=lambda row: row["timestamp"])
+    shuffled = [by_server[place] for place in np.random.default_rng(2).permutation(len(by_server))]
+    first, *others = [load(write, rows, categorical=["server"]) for rows in (by_server, by_time, shuffled)]
+    for other in others:
+        assert other.series_names == first.series_names
+        assert other.categories == first.categories
+        assert np.array_equal(other.offsets, first.offsets)
+        assert np.array_equal(other.times, first.times)
+        assert np.array_equal(other.values["cpu_percent"], first.values["cpu_percent"])
+        assert np.array_equal(other.observed["cpu_percent"], first.observed["cpu_percent"])
+
+
+def test_parquet_read_column_by_column_gives_what_csv_gives(tmp_path: Path, write: Write) -> None:
+    rows = [row | {"memory_percent": 90.0 - row["cpu_percent"]} for row in fleet(2, 30)]
+    columns = ["cpu_percent", "memory_percent"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    text, binary = (
+        load(write, content, columns, ["server"], kind=kind)
+        for content, kind in ((rows, "csv"), ((tmp_path / "rows.parquet").read_bytes(), "parquet"))
+    )
+    assert binary.categories == text.categories
+    for name in columns:
+        assert np.array_equal(binary.values[name], text.values[name])
+
+
+def test_mapped_values_are_the_same_and_their_files_have_no_name(tmp_path: Path, write: Write) -> None:
+    rows = with_values([1.0, None, 3.0, 4.25, None, None, None, None, 9.1])
+    path, how = write(rows), DatasetMapping()
+    schema = inspect(path, "csv", how)
+    folder = tmp_path / "mapped"
+    held, mapped = (
+        load_series(path, "csv", how, schema, ["cpu_percent"], [], "interpolate", mapped_in=place)
+        for place in (None, folder)
+    )
+    assert isinstance(mapped.values["cpu_percent"], np.memmap)
+    assert np.array_equal(mapped.values["cpu_percent"], held.values["cpu_percent"])
+    assert list(folder.iterdir()) == []

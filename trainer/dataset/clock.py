@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.dataset.columns import in_one_piece
 from trainer.dataset.errors import problem
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def to_micros(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.int64]:
 
     Raises DatasetError, naming the first row that is missing or cannot be read.
     """
-    values = column.combine_chunks()
+    values = in_one_piece(column)
     if values.null_count:
         row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
         raise problem("bad_time_value", "The time is missing.", column=name, row=row + 1)
@@ -120,6 +121,8 @@ def _parse(texts: pa.Array, kind: pa.DataType) -> tuple[npt.NDArray[np.int64], n
 
 def _cast_micros(values: pa.Array, name: str) -> npt.NDArray[np.int64]:
     zone = getattr(values.type, "tz", None)
+    if values.type == pa.timestamp("us", zone):
+        return np.asarray(values.view(pa.int64()).to_numpy())
     try:
         stamps = pc.cast(values, pa.timestamp("us", zone), safe=False)
         return np.asarray(pc.cast(stamps, pa.int64()), np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer.dataset.columns import TEXT
+from trainer.dataset.columns import TEXT, in_one_piece
 from trainer.dataset.findings import MOST_EXAMPLES, finding
 from trainer.dataset.roles import words
 from trainer.dataset.schema import Column, Finding
@@ -65,9 +65,7 @@ def describe_columns(
 def clean_floats(column: pa.ChunkedArray) -> FloatArray:
     """The column as float64, NaN wherever there is no number that float32 can reckon with."""
     values = _floats(column)
-    if not _are_all_usable(values):
-        values[~_is_usable(values)] = np.nan
-    return values
+    return values if _are_all_usable(values) else np.where(_is_usable(values), values, np.nan)
 
 
 def _are_all_usable(values: FloatArray) -> bool:
@@ -81,14 +79,10 @@ def _is_usable(values: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:
-    """A copy of our own, which may be written to."""
-    floats = pc.cast(column, pa.float64(), safe=False)
-    values = np.empty(len(floats))
-    end = 0
-    for chunk in floats.chunks:
-        start, end = end, end + len(chunk)
-        values[start:end] = chunk.to_numpy(zero_copy_only=False)
-    return values
+    """Not to be written to: they may be the column's own."""
+    if column.type != pa.float64():
+        column = pc.cast(column, pa.float64(), safe=False)
+    return np.asarray(in_one_piece(column).to_numpy(zero_copy_only=False))
 
 
 def _role(name: str, kind: pa.DataType, layout: Layout) -> Any:
@@ -135,7 +129,7 @@ class _Troubles:
         what = f"missing, {infinite:,} of them infinite" if infinite else "missing"
         what += f", {huge:,} of them beyond {_LARGEST:g}" if huge else ""
         self._at_rows("missing_values", name, what, unusable, shown)
-        values[unusable] = np.nan
+        values = np.where(unusable, np.nan, values)
         self._look_at_numbers(name, values, unit, shown)
 
     def _look_at_numbers(
@@ -150,7 +144,7 @@ class _Troubles:
 
     def look_at_text(self, name: str, column: pa.ChunkedArray) -> None:
         """A column that is text only because of a few cells is worth a hint."""
-        values = column.combine_chunks()
+        values = in_one_piece(column)
         codes = pc.fill_null(values.indices, -1).to_numpy(zero_copy_only=False)
         forms = pc.fill_null(pc.match_substring_regex(values.dictionary, _NUMBER), False)
         # The last place stands for rows without a value.

@@ -74,6 +74,11 @@ def text_builder() -> ColumnBuilder:
     return ColumnBuilder(kind=TEXT)
 
 
+def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """The column as one array; `combine_chunks` would copy even a single chunk."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def blank_to_null(values: pa.Array) -> pa.Array:
     """Trim, and turn the spellings of "no value" into nulls."""
     values = pc.utf8_trim_whitespace(values)

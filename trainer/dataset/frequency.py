@@ -47,6 +47,8 @@ def find_step(layout: Layout) -> int:
     the cadence itself changes; and so do steps that jitter, as long as their pace does not change. Raises
     DatasetError.
     """
+    if layout.only_step is not None:
+        return layout.only_step
     within = layout.within_series()
     steps = np.diff(layout.times)[within]
     if not len(steps):
@@ -55,8 +57,6 @@ def find_step(layout: Layout) -> int:
             "No series has two rows, so there is no step between rows; set mapping.frequency or check "
             "mapping.group_columns.",
         )
-    if steps.min() == steps.max():
-        return int(steps[0])
     step = _typical(steps)
     multiples = np.maximum(1, np.rint(steps / step))
     on_grid = np.abs(steps / step - multiples) <= _JITTER

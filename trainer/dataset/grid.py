@@ -55,7 +55,7 @@ class Grid:
 
 def align(layout: Layout, step: int, limits: ReadLimits) -> Grid:
     """Snap each stamp to the nearest step of its series's grid. Raises DatasetError if that explodes."""
-    if _is_a_grid(layout, step):
+    if layout.only_step == step:
         return _grid_of(layout, step, limits)
     series = layout.series_of_kept()
     phases = _phases(layout, series, step)
@@ -74,13 +74,6 @@ def align(layout: Layout, step: int, limits: ReadLimits) -> Grid:
         rows=(slots - first[series] + offsets[series])[kept],
         shifts=layout.times - (slots * step + phases[series]),
     )
-
-
-def _is_a_grid(layout: Layout, step: int) -> bool:
-    """Whether in every series a row follows each step."""
-    follows = np.diff(layout.times) == step
-    follows |= ~layout.within_series()
-    return bool(follows.all())
 
 
 def _grid_of(layout: Layout, step: int, limits: ReadLimits) -> Grid:

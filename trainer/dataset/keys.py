@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.dataset.columns import in_one_piece
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,7 +34,7 @@ class Codes:
 
 def factorise(column: pa.ChunkedArray) -> Codes:
     """Rows with equal values get equal codes; rows without a value form a key of their own."""
-    values = column.combine_chunks()
+    values = in_one_piece(column)
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     count = len(values.dictionary)

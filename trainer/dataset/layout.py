@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # So many series fit into two bytes, which numpy sorts in two passes instead of by comparisons.
 _SHORT_NUMBER = 1 << 16
+_BLOCK_ROWS = 1 << 18  # what stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,20 @@ class Layout:
         within = np.ones(len(self.times) - 1, np.bool_)
         within[self.offsets[1:-1] - 1] = False
         return within
+
+    @cached_property
+    def only_step(self) -> int | None:
+        """Microseconds from each row to the next one of its series, if they are the same everywhere."""
+        within, step = self.within_series(), None
+        for start in range(0, len(within), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            steps = np.diff(self.times[start : start + _BLOCK_ROWS + 1])[within[block]]
+            if not len(steps):
+                continue
+            step = int(steps[0]) if step is None else step
+            if (steps != step).any():
+                return None
+        return step
 
     def rows_at(self, places: IntArray) -> IntArray:
         """Rows of the file that the kept rows at these places are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -48,18 +49,46 @@ def parquet_names(path: Path, limits: ReadLimits) -> tuple[list[str], list[str]]
 
 def read_parquet(path: Path, wanted: Collection[str], limits: ReadLimits) -> dict[str, pa.ChunkedArray]:
     """The wanted columns by their names in the file. Text stays dictionary-coded. Raises DatasetError."""
-    chunks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
     rows = 0
     with _problems_named(), path.open("rb") as file:
-        fields = {field.name: field.type for field in _flat_fields(_open(file).schema_arrow)}
-        text = [name for name in wanted if _kind(fields[name]) == TEXT]
-        for batch in _open(file, text).iter_batches(_BATCH_ROWS, columns=list(wanted), use_threads=False):
+        parquet = _open(file)
+        kinds = {field.name: _kind(field.type) for field in _flat_fields(parquet.schema_arrow)}
+        columns = {name: _Column(kinds[name], parquet.metadata.num_rows) for name in wanted}
+        text = [name for name in wanted if kinds[name] == TEXT]
+        batches = _open(file, text).iter_batches(_BATCH_ROWS, columns=list(wanted), use_threads=False)
+        for batch in batches:
             rows += batch.num_rows
-            check_size(rows, len(chunks), limits)
+            check_size(rows, len(columns), limits)
             table = _flat_table(pa.Table.from_batches([batch]))
-            for name, parts in chunks.items():
-                parts.append(_cast(table[name].combine_chunks(), _kind(fields[name])))
-    return {name: pa.chunked_array(parts, _kind(fields[name])) for name, parts in chunks.items()}
+            for name, column in columns.items():
+                column.add(_cast(table[name].combine_chunks(), kinds[name]))
+    return {name: column.finish() for name, column in columns.items()}
+
+
+class _Column:
+    """A column that grows batch by batch: one piece while no value is missing, so that nobody copies it."""
+
+    def __init__(self, kind: pa.DataType | None, rows: int) -> None:
+        self._kind = kind
+        self._parts: list[pa.Array] = []
+        whole_bytes = kind is not None and kind != TEXT and kind.bit_width % 8 == 0
+        self._width = kind.bit_width // 8 if kind is not None and whole_bytes else 0
+        self._piece = np.empty(rows * self._width, np.uint8)
+        self._end = 0  # of what is in the piece, in bytes
+
+    def add(self, values: pa.Array) -> None:
+        size = len(values) * self._width
+        if self._parts or not self._width or values.null_count or self._end + size > len(self._piece):
+            self._parts.append(values)
+            return
+        start = values.offset * self._width
+        self._piece[self._end : self._end + size] = np.frombuffer(values.buffers()[1], np.uint8, size, start)
+        self._end += size
+
+    def finish(self) -> pa.ChunkedArray:
+        rows = self._end // self._width if self._width else 0
+        piece = [pa.Array.from_buffers(self._kind, rows, [None, pa.py_buffer(self._piece)])] if rows else []
+        return pa.chunked_array([*piece, *self._parts], self._kind)
 
 
 def _open(file: IO[bytes], text: list[str] | None = None) -> pq.ParquetFile:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from trainer.dataset.clock import iso, to_micros
 from trainer.dataset.column_report import clean_floats
-from trainer.dataset.columns import TEXT
+from trainer.dataset.columns import TEXT, in_one_piece
 from trainer.dataset.errors import problem
 from trainer.dataset.filling import fill
 from trainer.dataset.findings import MOST_EXAMPLES, clock_findings
@@ -158,6 +158,8 @@ def _on_grid(
         raise problem("no_numeric_column", f"Column {name!r} holds no number at all.", column=name)
     if missing_policy == "error" and missing.any():
         raise _missing(name, int(np.argmax(missing)), int(missing.sum()), layout, grid)
+    if missing.any() and not on_grid.flags.writeable:
+        on_grid = on_grid.copy()
     filled = fill(on_grid, grid.offsets, interpolate=missing_policy == "interpolate")
     values = filled.values.astype(np.float32) if mapped_in is None else map_floats(filled.values, mapped_in)
     return replace(filled, values=values)
@@ -176,7 +178,7 @@ def _missing(name: str, row: int, count: int, layout: Layout, grid: Grid) -> Dat
 
 def categories_of(column: pa.ChunkedArray, name: str, layout: Layout) -> list[str]:
     """One value per series; rows without a value do not count against it."""
-    values = column.combine_chunks()
+    values = in_one_piece(column)
     values = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     most = len(values.dictionary)
     codes = pc.fill_null(values.indices, most).to_numpy(zero_copy_only=False)[layout.order]

@@ -14,6 +14,7 @@ from foretrain.refusals import Refusal
 from trainer.bundle import InvalidBundle, read_bundle
 from trainer.dataset.errors import DatasetError, listed
 from trainer.future import look_ahead, read_history
+from trainer.loading import quick_imports
 from trainer.threads import let_threads_sleep
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def run_prediction(
 
 def _forecast(bundle: Bundle, future: Future, threads: int | None) -> pa.Table:
     let_threads_sleep()
-    import torch  # seconds of imports, after the quick refusals
+    with quick_imports():
+        import torch  # seconds of imports, after the quick refusals
 
-    from trainer.predict import forecast_future
+        from trainer.predict import forecast_future
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -20,6 +20,7 @@ from trainer.dataset.errors import DatasetError
 from trainer.dataset.inspection import inspect as inspect_dataset
 from trainer.dataset.schema import DatasetFormat, DatasetMapping
 from trainer.errors import TrainerError
+from trainer.loading import quick_imports
 from trainer.threads import let_threads_sleep
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def run_training(
         show_plan(console, spec, file, data_format, mapping, schema)
         return 0
     let_threads_sleep()
-    with console.status("Loading torch"):
+    with console.status("Loading torch"), quick_imports():
         from trainer.recipe import DatasetFile  # seconds of imports, after the quick refusals
     with TrainingScreen(console) as screen, _stopping_on_interrupt(console, screen):
         data = DatasetFile(file, data_format, mapping, schema)

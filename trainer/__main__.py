@@ -9,7 +9,6 @@ stopped; 2: the user's mistake (a `failed` event says which); 1: anything else; 
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import os
 import sys
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import CannotResume, TrainerError
 from trainer.events import Failed, Warned
+from trainer.loading import quick_imports
 from trainer.memory import limit_memory
 from trainer.pipe import STDIN, SupervisorPipe, take_stdout
 from trainer.threads import let_threads_sleep
@@ -71,15 +71,11 @@ def _run(arguments: argparse.Namespace, observer: Observer) -> None:
     mapping = DatasetMapping.model_validate_json((run_dir / "mapping.json").read_bytes())
 
     let_threads_sleep()
-    # Collecting garbage while half a million objects are imported takes half a second and finds none.
-    gc.disable()
-    import torch  # noqa: PLC0415
+    with quick_imports():
+        import torch  # noqa: PLC0415
 
-    from trainer.keeping import RESUME_STATE  # noqa: PLC0415
-    from trainer.recipe import CHECKPOINT_SECONDS, DatasetFile, train  # noqa: PLC0415
-
-    gc.freeze()
-    gc.enable()
+        from trainer.keeping import RESUME_STATE  # noqa: PLC0415
+        from trainer.recipe import CHECKPOINT_SECONDS, DatasetFile, train  # noqa: PLC0415
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     if arguments.memory_limit is not None:

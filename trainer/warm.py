@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import Any
 
+from trainer.loading import quick_imports
 from trainer.pipe import STDIN, SUPERVISOR_IS_GONE
 from trainer.threads import let_threads_sleep
 
@@ -23,8 +24,9 @@ def main() -> int:
     """Returns the exit code of the run."""
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     let_threads_sleep()
-    importlib.import_module("trainer.recipe")
-    importlib.import_module("torch.utils.tensorboard")
+    with quick_imports():
+        for library in ("trainer.recipe", "torch.utils.tensorboard"):
+            importlib.import_module(library)
     sys.argv = ["trainer", *_arguments(json.loads(_read_line(STDIN)))]
     program = importlib.import_module("trainer.__main__")
     exit_code: int = program.main()

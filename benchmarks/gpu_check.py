@@ -166,7 +166,7 @@ def _validation_forecast(
     run.model.load_state_dict(load_file(weights))
     run.model.to(run.device)
     windows = run.split.validation.thinned(256, spec.horizon)
-    found = forecast(run.model, run.source, windows, forward_batch_size(run.spec, run.layout))
+    found = forecast(run.model, run.source, windows, forward_batch_size(run.spec, run.layout, run.device))
     return found, run.scaling.deviations
 
 

@@ -153,7 +153,7 @@ def _ordered(ready: PreparedRun, source: WindowSource, windows: Windows | None) 
     """(servers, origins, horizon, targets, quantiles): windows come by server, then by origin."""
     if windows is None:
         raise ValueError("there is no test tail")
-    found = forecast(ready.model, source, windows, forward_batch_size(ready.spec, ready.layout))
+    found = forecast(ready.model, source, windows, forward_batch_size(ready.spec, ready.layout, ready.device))
     return np.asarray(found).reshape(len(windows.counts), -1, *found.shape[1:])
 
 

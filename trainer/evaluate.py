@@ -62,7 +62,7 @@ def evaluate_best(run: PreparedRun, fitted: FittedRun, observer: Observer) -> Ev
         run.model,
         run.source,
         run.split.validation,
-        forward_batch_size(run.spec, run.layout),
+        forward_batch_size(run.spec, run.layout, run.device),
         forwards=fitted.steps * run.spec.effective_batch_size // WINDOWS_TRAINED_PER_LOOK,
         seed=run.spec.random_seed,
         between_batches=lambda: obey_stop_wish(observer, fitted.steps),
@@ -76,7 +76,7 @@ def _forecast_set(run: PreparedRun, fitted: FittedRun, windows: Windows, observe
         run.model,
         run.source,
         windows,
-        forward_batch_size(run.spec, run.layout),
+        forward_batch_size(run.spec, run.layout, run.device),
         between_batches=lambda: obey_stop_wish(observer, fitted.steps),
     )
     series, origins = windows.locate(np.arange(windows.total))

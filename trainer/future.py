@@ -126,7 +126,10 @@ def look_ahead(series: SeriesData, bundle: Bundle) -> Future:
         series.series_names[i]: f"{history[i]} of the {encoder_length} steps that the model looks back"
         for i in np.flatnonzero(history < encoder_length)
     }
-    extended, origins = _extended(series, usable, history[usable], layout, horizon)
+    kept = _needed_history(series, bundle, usable, history[usable])
+    extended, origins = _extended(
+        series, usable, starts[usable] + history[usable] - kept, kept, layout, horizon
+    )
     _require_known_covariates(extended, origins, layout, horizon)
     trained_on = set(bundle.scaling.series)
     past = origins[:, None] - np.arange(1, encoder_length + 1)
@@ -139,15 +142,28 @@ def look_ahead(series: SeriesData, bundle: Bundle) -> Future:
     )
 
 
+def _needed_history(series: SeriesData, bundle: Bundle, places: IntArray, history: IntArray) -> IntArray:
+    """How many of the last steps of each series's history the forecast depends on."""
+    layout, encoder_length = bundle.layout, bundle.spec.encoder_length
+    if bundle.scaling.target is not None or layout.observed:
+        return history  # a new series is scaled by all of it
+    past = (series.offsets[places] + history)[:, None] - np.arange(1, encoder_length + 1)
+    seen = np.all([series.observed[name][past].any(axis=1) for name in layout.targets], axis=0)
+    # A target that the encoder has not seen is carried into it from wherever it was seen last.
+    return np.where(seen, encoder_length, history)
+
+
 def _extended(
-    series: SeriesData, places: IntArray, history: IntArray, layout: Layout, horizon: int
+    series: SeriesData, places: IntArray, starts: IntArray, history: IntArray, layout: Layout, horizon: int
 ) -> tuple[SeriesData, IntArray]:
-    """The series at these places: so many steps of history each, then the horizon; and where that begins."""
+    """The series at these places from these rows on: so many steps of history each, then the horizon; and
+    where that begins.
+    """
     lengths = history + horizon
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     ahead = within >= np.repeat(history, lengths)
-    rows = np.repeat(series.offsets[places], lengths) + within
+    rows = np.repeat(starts, lengths) + within
     exists = rows < np.repeat(series.offsets[places + 1], lengths)
     rows = np.where(exists, rows, 0)
     values, observed = {}, {}
@@ -159,7 +175,7 @@ def _extended(
     extended = SeriesData(
         series_names=[series.series_names[i] for i in places],
         offsets=offsets,
-        times=np.repeat(series.times[series.offsets[places]], lengths) + within * step,
+        times=np.repeat(series.times[starts], lengths) + within * step,
         frequency_seconds=series.frequency_seconds,
         values=values,
         observed=observed,

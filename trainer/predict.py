@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from trainer.model import ForecastModel
 
 CPU = torch.device("cpu")
-# On a CPU more windows at once leave the caches: of 32 to 1024, 64 to 256 took the least time.
-LARGEST_BATCH = 256
 
 
 def load_model(bundle: Bundle) -> ForecastModel:
@@ -76,7 +74,7 @@ def forecast_windows(
         device=CPU,
         history_end=history_end,
     )
-    batch_size = min(forward_batch_size(bundle.spec, bundle.layout), LARGEST_BATCH)
+    batch_size = forward_batch_size(bundle.spec, bundle.layout, CPU)
     raw = forecast(model, source, windows, batch_size)
     ordered = np.sort(raw, axis=-1)
     return ordered if bundle.calibration is None else bundle.calibration.apply(ordered).astype(np.float32)

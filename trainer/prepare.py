@@ -190,7 +190,7 @@ def _train_batches(source: WindowSource, split: Split, spec: TrainingSpec, windo
 
 def _validation_batches(source: WindowSource, split: Split, spec: TrainingSpec) -> WindowBatches:
     windows = _sampled(split.validation, spec)
-    return WindowBatches(source, windows, forward_batch_size(spec, source.layout))
+    return WindowBatches(source, windows, forward_batch_size(spec, source.layout, source.device))
 
 
 def _resolve(asked: TrainingSpec, data: DatasetFile) -> tuple[TrainingSpec, list[Adjustment]]:

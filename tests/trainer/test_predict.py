@@ -138,6 +138,29 @@ def test_the_horizon_begins_behind_the_last_value_of_any_target(
     assert (np.diff(quantiles[:, :, 1], axis=-1) >= 0).all()
 
 
+def test_history_that_the_network_does_not_look_at_is_left_out(
+    two_targets: Any, make_series: Any, make_dataset: Any, tmp_path: Path
+) -> None:
+    """All but the encoder; where that has no value of a target, the last one is carried into it."""
+    columns = ("cpu", "net.in")
+    long = make_series([90, 80], columns)
+    long.observed["net.in"][90 + 60 :] = False
+    ends = long.offsets[1:]
+    rows = np.concatenate([np.arange(end - ENCODER, end) for end in ends])
+    short = replace(
+        long,
+        offsets=np.array([0, ENCODER, 2 * ENCODER]),
+        times=long.times[rows],
+        values={name: long.values[name][rows] for name in columns},
+        observed={name: long.observed[name][rows] for name in columns},
+    )
+    future, from_long = forecasts_of(two_targets, make_dataset(long, tmp_path / "long.parquet"))
+    _, from_short = forecasts_of(two_targets, make_dataset(short, tmp_path / "short.parquet"))
+
+    assert future.series.lengths.tolist() == [ENCODER + HORIZON, 80 + HORIZON]
+    assert np.array_equal(from_long[0], from_short[0])
+
+
 def test_a_series_without_enough_history_is_listed_and_left_out(
     trained: Any, make_series: Any, make_dataset: Any, tmp_path: Path
 ) -> None:

@@ -16,11 +16,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/foretrain demo
 
+# Two processes, each with servers of its own; a file's tests stay together, for they share what it trained.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 test: $(STAMP)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
 
 test-quick: $(STAMP)
-	$(BIN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS) -m 'not slow'
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -92,7 +92,7 @@ def _calibrate(fleet: Fleet, held_out: Floats) -> Calibration:
     flat = held_out.reshape(-1, *held_out.shape[2:])
     actual = fleet.actual("seen", "validation").reshape(flat.shape[:-1])
     trust = trust_by_age(age, fleet.horizon)
-    return fit_calibration(actual, np.ones(actual.shape), flat, QUANTILES, trust)
+    return fit_calibration(actual, np.ones(actual.shape), flat, QUANTILES, trust, n_series=len(held_out))
 
 
 def _sorted(forecasts: npt.NDArray[Any]) -> Floats:

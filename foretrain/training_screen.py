@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 from rich.progress import BarColumn, Progress, TextColumn
 
 from trainer.events import (
-    Adjusted,
     MetricsReported,
     PhaseStarted,
     ProgressReported,
@@ -68,8 +67,6 @@ class TrainingScreen:
                 for adjustment in event.adjustments:
                     self._say(sentence_of(adjustment))
                 self._say(f"{event.parameters:,} parameters, {event.windows['train']:,} training windows")
-            case Adjusted():
-                self._say(sentence_of(event.adjustment))
             case Warned():
                 self._say(f"Warning: {event.message}")
             case MetricsReported():

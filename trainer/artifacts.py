@@ -68,8 +68,8 @@ def save_artifacts(
     _write_json(out_dir / DESCRIPTION, _model_description(run, evaluation.scores, provenance))
     saved(DESCRIPTION)
     examples = Examples(run, evaluation.test or evaluation.validation, _calibration(evaluation))
-    examples.write(out_dir / "example.parquet")
-    saved("example.parquet")
+    for name in examples.write(out_dir):
+        saved(name)
     shutil.copyfile(Path(__file__).with_name("stock_example.py"), out_dir / "stock_example.py")
     saved("stock_example.py")
     result = _result(run, fitted, evaluation, provenance, seconds)

@@ -45,11 +45,6 @@ class Resolved(_Event):
     parameters: int
 
 
-class Adjusted(_Event):
-    type: Literal["adjusted"] = "adjusted"
-    adjustment: Adjustment
-
-
 class Warned(_Event):
     type: Literal["warning"] = "warning"
     code: str
@@ -117,7 +112,6 @@ class Failed(_Event):
 TrainerEvent = Annotated[
     PhaseStarted
     | Resolved
-    | Adjusted
     | Warned
     | MetricsReported
     | ProgressReported

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from trainer.checkpoint import write_whole
 from trainer.clock import calendar_names
 from trainer.dataset.filling import open_gaps
 from trainer.layout import SERIES, TIME_INDEX
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 IntArray = npt.NDArray[np.int64]
 
+EXAMPLE_TABLE = "example.parquet"
+EXAMPLE_SCRIPT_INPUT = "example.json"
 SERIES_SHOWN = 4
 NEW_SERVER = "a new server"
 
@@ -129,11 +133,21 @@ class Examples:
                 )
         return shown
 
-    def write(self, path: Path) -> None:
-        """Write example.parquet: every input under its inner name, and the forecasts as lists."""
+    def write(self, out_dir: Path) -> list[str]:
+        """Write every input under its inner name, and the forecasts as lists; the names of the files.
+
+        Twice: the libraries that stock_example.py may use read no Parquet.
+        """
         table = pa.concat_tables(pa.table(self._inputs(cut) | self._forecasts(cut)) for cut in self._cuts)
-        about = json.dumps(self._about())
-        pq.write_table(table.replace_schema_metadata({"foretrain": about}), path)
+        about = self._about()
+        annotated = table.replace_schema_metadata({"foretrain": json.dumps(about)})
+        pq.write_table(annotated, out_dir / EXAMPLE_TABLE)
+        columns = {
+            name: _plain(table[name].to_pylist()) for name in table.column_names if name != "timestamp"
+        }
+        content = json.dumps({"about": about, "columns": columns}, allow_nan=False)
+        write_whole(out_dir / EXAMPLE_SCRIPT_INPUT, content.encode())
+        return [EXAMPLE_TABLE, EXAMPLE_SCRIPT_INPUT]
 
     def _inputs(self, cut: _Cut) -> dict[str, Any]:
         run, x, length = self._run, cut.x, self._run.spec.encoder_length + self._run.spec.horizon
@@ -218,3 +232,8 @@ class Examples:
                 )
             },
         }
+
+
+def _plain(values: list[Any]) -> list[Any]:
+    """With null for what is no number, as JSON wants it."""
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in values]

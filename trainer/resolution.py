@@ -158,20 +158,17 @@ def _observed_covariates(resolution: _Resolution, targets: list[str]) -> list[st
 
 def _static_categoricals(resolution: _Resolution) -> list[str]:
     spec, schema = resolution.spec, resolution.schema
-    if spec.static_categoricals is None:
-        if schema.group_columns:
-            resolution.adjust("static_categoricals", schema.group_columns, "the columns that name a series")
-        return list(schema.group_columns)
+    named = spec.static_categoricals or []
     usable = [
         column.name
         for column in schema.columns
         if column.type in {"text", "boolean"} or column.name in schema.group_columns
     ]
-    for index, name in enumerate(spec.static_categoricals):
+    for index, name in enumerate(named):
         if name not in usable:
             pointer = f"/static_categoricals/{index}"
             resolution.problems.append(_column_problem(schema, pointer, name, usable))
-    return spec.static_categoricals
+    return named
 
 
 def _is_there(schema: DatasetSchema, name: str) -> bool:

@@ -66,7 +66,10 @@ class TrainingSpec(BaseModel):
         default_factory=list, max_length=64, description="Numeric columns known only up to the present."
     )
     static_categoricals: list[ColumnName] | None = Field(
-        None, max_length=16, description="Columns constant per series. Default: the group columns."
+        None,
+        max_length=16,
+        description="Columns constant per series, as inputs. Default: none, so that a server's forecast does "
+        "not depend on its name.",
     )
     quantiles: list[Quantile] = Field(
         default_factory=lambda: [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98], min_length=1, max_length=19
@@ -93,12 +96,12 @@ class TrainingSpec(BaseModel):
     max_minutes: float | None = Field(
         None, gt=0, description="Local runs only; a service has limits.max_runtime_seconds."
     )
-    batch_size: int = Field(32, ge=1, le=8192)
+    batch_size: int = Field(64, ge=1, le=8192)
     accumulate_grad_batches: int = Field(
         1, ge=1, le=256, description="Effective batch = batch_size x this many batches per optimizer step."
     )
     learning_rate: float = Field(
-        0.01, ge=1e-6, le=1e6, description="Above 1 training diverges; on_divergence says what happens then."
+        0.001, ge=1e-6, le=1e6, description="Above 1 training diverges; on_divergence says what happens then."
     )
     lr_schedule: Literal["onecycle", "cosine", "plateau", "constant"] = "onecycle"
     warmup_fraction: float = Field(0.1, ge=0.0, le=0.5)

@@ -62,7 +62,10 @@ def _fitted(normalizer: Any) -> Any:
 def _group_normalizer(scales: npt.NDArray[np.float64], method: str, keys: list[Any]) -> Any:
     """`scales` (n_series, 2), the floor already in them."""
     normalizer = GroupNormalizer(method=method, groups=[SERIES])
-    normalizer.norm_ = pd.DataFrame(scales, index=pd.Index(keys, name=SERIES), columns=["center", "scale"])
+    # Of plain objects: pandas keeps strings in pyarrow arrays, and the checkpoint would not open without it.
+    index = pd.Index(keys, dtype=object if isinstance(keys[0], str) else None, name=SERIES)
+    columns = pd.Index(["center", "scale"], dtype=object)
+    normalizer.norm_ = pd.DataFrame(scales, index=index, columns=columns)
     normalizer.missing_ = normalizer.norm_.median().to_dict()
     return normalizer
 

@@ -1,9 +1,9 @@
 """Open a model that foretrain trained with stock pytorch-forecasting alone, and repeat its forecasts.
 
-    pip install pytorch-forecasting lightning pyarrow
+    pip install pytorch-forecasting lightning
     python stock_example.py
 
-Takes model.ckpt and example.parquet from its own folder, forecasts the windows in the example, and compares
+Takes model.ckpt and example.json from its own folder, forecasts the windows in the example, and compares
 with what the trainer forecast for them. Exits with 1 if they differ by more than rounding.
 model.json says which column stands behind each inner name (m000, c000, …).
 
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from pytorch_forecasting import TemporalFusionTransformer, TimeSeriesDataSet
 
@@ -34,9 +33,8 @@ SHARE_OF_VALUE = 1e-6
 def main() -> int:
     warnings.filterwarnings("ignore", category=UserWarning)
     model = TemporalFusionTransformer.load_from_checkpoint(HERE / "model.ckpt", map_location="cpu").eval()
-    table = pq.read_table(HERE / "example.parquet")
-    about = json.loads(table.schema.metadata[b"foretrain"])
-    frame = table.to_pandas()
+    example = json.loads((HERE / "example.json").read_text(encoding="utf-8"))
+    about, frame = example["about"], pd.DataFrame(example["columns"])
     ours = frame[frame["is_forecast"]].sort_values(["series", "time_idx"])
 
     inputs = frame[about["inputs"]]
@@ -47,7 +45,7 @@ def main() -> int:
     worst = 0.0
     for index, (inside, target) in enumerate(about["targets"].items()):
         stock = forecasts[index][order].reshape(len(ours), -1)
-        trainer = np.stack(ours[f"{inside}_raw"].to_numpy())
+        trainer = np.array(ours[f"{inside}_raw"].tolist())
         allowed = np.maximum(SHARE_OF_DEVIATION * target["training_std"], SHARE_OF_VALUE * np.abs(trainer))
         difference = np.abs(stock - trainer)
         worst = max(worst, float((difference / allowed).max()))

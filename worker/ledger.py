@@ -11,7 +11,7 @@ from core.errors import StorageKeyExists, StorageUnavailable
 from core.jobs import service as jobs
 from core.jobs.schemas import MetricReport
 from core.storage import artifact_key
-from trainer.events import Adjusted, CheckpointSaved, MetricsReported, PhaseStarted, Resolved, Warned
+from trainer.events import CheckpointSaved, MetricsReported, PhaseStarted, Resolved, Warned
 from worker.outcome import JobCancelled, JobFailed, JobRequeued, JobSucceeded
 
 if TYPE_CHECKING:
@@ -58,8 +58,6 @@ class Ledger:
                 jobs.record_phase(session, job_id, token, event.phase)
             case Resolved():
                 jobs.record_resolved(session, job_id, token, event)
-            case Adjusted():
-                jobs.record_adjustment(session, job_id, token, event.adjustment)
             case Warned():
                 jobs.record_warning(session, job_id, token, event.code, event.message)
             case _:

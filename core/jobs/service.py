@@ -8,7 +8,7 @@ and writes nothing more.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -40,7 +40,7 @@ from core.jobs.schemas import Checkpoint, JobCreate, MetricReport, Progress, Res
 from core.tables import Artifact, Dataset, Job
 from core.workers import service as workers
 from trainer.dataset.schema import DatasetMapping, DatasetProblem, DatasetSchema
-from trainer.events import Adjustment, ProgressReported, Resolved, StopReason
+from trainer.events import ProgressReported, Resolved, StopReason
 from trainer.spec import TrainingSpec
 
 BEST_CHECKPOINT = "model.ckpt"
@@ -233,19 +233,6 @@ def record_resolved(session: Session, job_id: str, token: int, resolved: Resolve
     }
     event = NewEvent("job.resolved", {**plan, "adjustments": len(resolved.adjustments)})
     _owned(repository.note(session, job_id, token, event, values))
-
-
-def record_adjustment(session: Session, job_id: str, token: int, adjustment: Adjustment) -> None:
-    """Notes a field that runs otherwise than it did so far."""
-    job = _owned(repository.lock_running(session, job_id, token))
-    event = NewEvent("job.adjusted", adjustment.model_dump(mode="json"))
-    values = {"adjustments": _merged(job.adjustments, [adjustment])}
-    _owned(repository.note(session, job_id, token, event, values))
-
-
-def _merged(known: Sequence[Mapping[str, Any]], newer: Sequence[Adjustment]) -> list[dict[str, Any]]:
-    by_field = {entry["field"]: dict(entry) for entry in known}
-    return list((by_field | {entry.field: entry.model_dump(mode="json") for entry in newer}).values())
 
 
 def record_warning(session: Session, job_id: str, token: int, code: str, message: str) -> None:

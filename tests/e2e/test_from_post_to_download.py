@@ -32,7 +32,8 @@ TRAINING = TrainingSpec(
     log_every_n_steps=1,
 )
 ARTIFACTS = {
-    *("model.ckpt", "last.ckpt", "model.safetensors", "model.json", "example.parquet", "stock_example.py"),
+    *("model.ckpt", "last.ckpt", "model.safetensors", "model.json"),
+    *("example.parquet", "example.json", "stock_example.py"),
     *("result.json", "metrics.csv", "report.html", "tensorboard.zip", "resume.safetensors"),
 }
 

@@ -1,4 +1,4 @@
-"""The customer's script, run where nothing of this project can be imported."""
+"""The customer's script, run where nothing of this project can be imported, nor what stock does not bring."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WITHOUT_US = (
-    "import runpy, sys; sys.modules['trainer'] = None; sys.argv = sys.argv[1:]; "
+    "import runpy, sys; sys.modules['trainer'] = sys.modules['pyarrow'] = None; sys.argv = sys.argv[1:]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 

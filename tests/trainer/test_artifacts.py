@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAMES = [
     "model.safetensors",
     "model.json",
+    "example.json",
     "example.parquet",
     "stock_example.py",
     "result.json",
@@ -69,10 +70,9 @@ def test_stock_libraries_repeat_our_forecasts_of_one_target(
 def test_the_script_notices_forecasts_that_differ(two_targets: Any, tmp_path: Path) -> None:
     for name in ("model.ckpt", "stock_example.py"):
         (tmp_path / name).write_bytes((two_targets.out_dir / name).read_bytes())
-    table = pq.read_table(two_targets.out_dir / "example.parquet")
-    position = table.schema.get_field_index("m000")
-    shifted = table.set_column(position, "m000", [[v.as_py() + 0.01 for v in table["m000"]]])
-    pq.write_table(shifted, tmp_path / "example.parquet")
+    example = json.loads((two_targets.out_dir / "example.json").read_text())
+    example["columns"]["m000"] = [value + 0.01 for value in example["columns"]["m000"]]
+    (tmp_path / "example.json").write_text(json.dumps(example))
 
     script = run_stock_example(tmp_path)
 

@@ -37,8 +37,8 @@ def test_nothing_named_takes_cpu_percent_alone_and_says_so() -> None:
 
     assert resolved.target_metrics == ["cpu_percent"]
     assert resolved.multi_target is False
-    assert resolved.static_categoricals == ["server"]
-    assert [a.field for a in adjustments] == ["target_metrics", "known_covariates", "static_categoricals"]
+    assert resolved.static_categoricals == []
+    assert [a.field for a in adjustments] == ["target_metrics", "known_covariates"]
 
 
 def test_multi_target_without_a_list_takes_the_usual_metrics_there_are() -> None:

@@ -2,8 +2,9 @@
 
 Conformalised quantile regression (Romano, Patterson, Candès, arXiv 1905.03222), in its asymmetric form: for
 each target, horizon step and quantile, so that a forecast that lies too high or too low is moved as well as
-one that is too narrow. One number has to serve a busy and an idle server, so errors are measured in units of
-the forecast's own widest interval.
+one that is too narrow. With few series the move of the whole fan is trusted less: a single server is too high
+today and too low tomorrow. One number has to serve a busy and an idle server, so errors are measured in units
+of the forecast's own widest interval.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from trainer.evaluation.intervals import intervals
+from trainer.evaluation.intervals import intervals, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 FEWEST_PER_STEP = 30
 _FLOOR_SHARE = 0.01
 _ENOUGH_WINDOWS = 500
+# Of n series, n / (n + 2) of the fan's common move is made. Groups of 1 to 200 servers of the Google trace,
+# forecasts of three libraries: all of it is best from 10 series on, a quarter to three quarters with 1 to 3.
+_SERIES_TO_TRUST = 2
 _FLAT = 16
 _ROUNDING = 1e-9
 
@@ -66,12 +70,19 @@ class Calibration:
 
 
 def fit_calibration(
-    actual: Array, weight: Array, forecasts: Array, quantiles: Sequence[float], trust: Array | None = None
+    actual: Array,
+    weight: Array,
+    forecasts: Array,
+    quantiles: Sequence[float],
+    trust: Array | None = None,
+    *,
+    n_series: int | None = None,
 ) -> Calibration:
     """Fit on held-out windows.
 
     `actual`, `weight` are (n, horizon, n_targets); `forecasts` (n, horizon, n_targets, n_quantiles), sorted.
-    `trust` (n,) says how much each window counts, 1 where left out. On exchangeable new windows the share of
+    `trust` (n,) says how much each window counts, 1 where left out. `n_series` is how many series the windows
+    are of; where it is left out, many. On exchangeable new windows of many series the share of
     values below each quantile is then what it says, or slightly further out. Without a symmetric pair of
     quantiles there is no interval to measure in, and nothing moves.
     """
@@ -86,6 +97,8 @@ def fit_calibration(
         for target in range(n_targets):
             counted = np.where(weight[:, :, target] > 0, trusted[:, None], 0.0)
             shifts[target, place] = _shifts(errors[:, :, target], counted, quantile)
+    if n_series is not None:
+        _temper(shifts, quantiles, n_series / (n_series + _SERIES_TO_TRUST))
     return Calibration(tuple(quantiles), shifts, floors)
 
 
@@ -122,6 +135,17 @@ def _widest(forecasts: Floats, quantiles: Sequence[float]) -> Floats:
         return np.zeros(forecasts.shape[:-1])
     widest: Floats = forecasts[..., pairs[0].high] - forecasts[..., pairs[0].low]
     return widest
+
+
+def _temper(shifts: Floats, quantiles: Sequence[float], share: float) -> None:
+    """Make only this share of the move that the two ends of an interval have in common, in place."""
+    for pair in intervals(quantiles):
+        excess = (1.0 - share) * (shifts[:, pair.low] + shifts[:, pair.high]) / 2.0
+        shifts[:, pair.low] -= excess
+        shifts[:, pair.high] -= excess
+    median = place_of(quantiles, 1 / 2)
+    if median is not None:
+        shifts[:, median] *= share
 
 
 def _shifts(errors: Floats, counted: Floats, quantile: float) -> Floats:

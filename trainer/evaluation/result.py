@@ -90,7 +90,8 @@ def _calibrate(inputs: EvaluationInputs) -> Calibration | None:
     newest = np.zeros(inputs.series.n_series, np.int64)
     np.maximum.at(newest, forecasts.series_index, forecasts.origin_row)
     trust = trust_by_age(newest[forecasts.series_index] - forecasts.origin_row, inputs.horizon)
-    return fit_calibration(actual, weight, ordered, inputs.quantiles, trust)
+    n_series = len(np.unique(forecasts.series_index))
+    return fit_calibration(actual, weight, ordered, inputs.quantiles, trust, n_series=n_series)
 
 
 def _calibration_reason(inputs: EvaluationInputs, calibration: Calibration | None) -> str | None:

@@ -21,6 +21,8 @@ FEWEST_POINTS = 10
 BLOW_UP_SHARE = 0.6
 BLOW_UP_DEVIATIONS = 3.0
 MEDIAN_SHARE = 0.05  # of the points are in the running median's window
+# A loss further from the median of its neighbours than this many deviations is drawn in; so many neighbours.
+SPIKE_DEVIATIONS, SPIKE_REACH = 2.0, 8
 # The suggestion stays this share of the swept decades away from either end.
 START_MARGIN, END_MARGIN = 0.05, 0.02
 CENTRES = 80
@@ -75,7 +77,9 @@ def read_curve(rates: npt.ArrayLike, losses: npt.ArrayLike) -> CurveReading:
     if spread <= 1e-9 * abs(centre):
         return CurveReading(None, nothing, "the loss does not change with the learning rate")
     x = decades[kept]
-    fit = _fit(x, (values[kept] - centre) / spread)
+    tame = _without_spikes(values[kept])
+    centre, spread = float(tame.mean()), max(float(tame.std()), 1e-9 * abs(centre))
+    fit = _fit(x, (tame - centre) / spread)
     if fit is None or not _is_descent(fit):
         return CurveReading(None, nothing, "the loss does not fall by more than its noise")
     smoothed = list(nothing)
@@ -104,6 +108,15 @@ def _blow_up(values: FloatArray) -> int:
     rise = max(BLOW_UP_SHARE * depth, BLOW_UP_DEVIATIONS * noise)
     risen = np.flatnonzero(median[lowest:] > median[lowest] + rise)
     return lowest + int(risen[0]) if len(risen) else len(values)
+
+
+def _without_spikes(values: FloatArray) -> FloatArray:
+    """Single batches of odd windows drawn in to what is usual around them: squares would heed little else."""
+    padded = np.pad(values, SPIKE_REACH, mode="reflect")
+    local = np.lib.stride_tricks.sliding_window_view(padded, 2 * SPIKE_REACH + 1)
+    median = np.median(local, axis=1)
+    deviation = 1.4826 * np.median(np.abs(local - median[:, None]), axis=1)  # of normal noise
+    return np.clip(values, median - SPIKE_DEVIATIONS * deviation, median + SPIKE_DEVIATIONS * deviation)
 
 
 def _fit(x: FloatArray, y: FloatArray) -> _Fit | None:

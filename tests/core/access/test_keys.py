@@ -63,7 +63,11 @@ def test_a_key_is_shown_by_its_prefix_alone(sqlite: Database) -> None:
     assert len(read.prefix) == len("ft_") + 8
 
 
-@pytest.mark.parametrize("token", ["", "nonsense", "ft_aaaaaaaa_" + "b" * 38, make_key_text().token])
+@pytest.mark.parametrize(
+    "token",
+    ["", "nonsense", "ft_aaaaaaaa_" + "b" * 38, make_key_text().token],
+    ids=["empty", "nonsense", "unknown", "well-formed"],
+)
 def test_a_key_nobody_made_is_refused(database: Database, token: str) -> None:
     with pytest.raises(Unauthenticated), database.readers.begin() as session:
         authenticate(session, token)

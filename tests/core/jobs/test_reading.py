@@ -175,9 +175,9 @@ def test_a_job_shows_what_was_asked_and_what_became_of_it(sqlite: Database) -> N
         read = reading.read_job(session, job)
 
     assert (read.name, read.labels, read.priority) == ("nightly", {"env": "prod"}, 3)
-    assert read.spec.static_categoricals is None
+    assert read.spec.known_covariates is None
     assert read.resolved_spec is not None
-    assert read.resolved_spec["static_categoricals"] == ["server"]
+    assert read.resolved_spec["known_covariates"]
     assert (read.limits.max_runtime_seconds, read.limits.max_attempts) == (60, 5)
     assert read.links["self"] == f"/v1/jobs/{job.id}"
     assert read.revision == 1

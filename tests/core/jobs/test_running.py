@@ -91,7 +91,6 @@ WRITES: dict[str, Write] = {
     "renew_lease": lambda s, j, t: service.renew_lease(s, j, t, 30, PROGRESS),
     "record_phase": lambda s, j, t: service.record_phase(s, j, t, "training"),
     "record_resolved": lambda s, j, t: service.record_resolved(s, j, t, RESOLVED),
-    "record_adjustment": lambda s, j, t: service.record_adjustment(s, j, t, RESOLVED.adjustments[0]),
     "record_warning": lambda s, j, t: service.record_warning(s, j, t, "flat", "x is flat"),
     "record_metrics": lambda s, j, t: service.record_metrics(
         s, j, t, [MetricReport(step=1, epoch=0, values={"val_loss": 1.0})]
@@ -177,12 +176,10 @@ def test_what_the_trainer_resolved_takes_the_place_of_what_the_submission_foresa
 
     with database.sessions.begin() as session:
         service.record_resolved(session, claimed.job_id, claimed.token, RESOLVED)
-        again = RESOLVED.adjustments[0].model_copy(update={"reason": "bf16 is slow here"})
-        service.record_adjustment(session, claimed.job_id, claimed.token, again)
 
     job = read(database, claimed)
     by_field = {adjustment.field: adjustment.reason for adjustment in job.adjustments}
-    assert by_field == {"precision": "bf16 is slow here"}
+    assert by_field == {"precision": RESOLVED.adjustments[0].reason}
     assert job.resolved_spec == {"epochs": 3}
     assert job.plan is not None
     assert job.plan.total_steps == 12

@@ -209,7 +209,19 @@ def reference_shifts(case: Case, place: int) -> tuple[list[Numbers], float]:
             errors[ahead].append((error, trust[window]))
         everything = [error for step in errors for error in step]
         shifts.append([outward(step if len(step) >= 30 else everything, level) for step in errors])
-    return shifts, floor
+    return tempered(shifts, len({series for series, _ in windows})), floor
+
+
+def tempered(shifts: list[Numbers], count: int) -> list[Numbers]:
+    """Of what mirrored quantiles move alike, count / (count + 2); of what they move apart, all."""
+    share, last = count / (count + 2), len(QUANTILES) - 1
+    return [
+        [
+            (own - other) / 2 + share * (own + other) / 2
+            for own, other in zip(shifts[place], shifts[last - place], strict=True)
+        ]
+        for place in range(len(QUANTILES))
+    ]
 
 
 def reference_trust(windows: list[tuple[int, int]]) -> Numbers:

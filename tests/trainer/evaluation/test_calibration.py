@@ -156,3 +156,18 @@ def test_a_calibration_survives_json() -> None:
     calibration = fit_calibration(truth, np.ones(truth.shape), past, QUANTILES)
     again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
     assert np.array_equal(again.apply(past), calibration.apply(past))
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_few_series_widen_a_fan_in_full_and_move_it_in_part(count: int) -> None:
+    past, truth = forecasts_and_truth(3, 400, overconfident=1.5)
+    low = past - 3.0
+    whole = fit_calibration(truth, np.ones(truth.shape), low, QUANTILES).shifts
+    part = fit_calibration(truth, np.ones(truth.shape), low, QUANTILES, n_series=count).shifts
+
+    assert whole[:, 3].min() > 0.1
+    assert part[:, 3] == pytest.approx(whole[:, 3] * count / (count + 2))
+    for lower, upper in ((0, 6), (1, 5), (2, 4)):
+        assert part[:, upper] - part[:, lower] == pytest.approx(whole[:, upper] - whole[:, lower])
+        common = whole[:, upper] + whole[:, lower]
+        assert part[:, upper] + part[:, lower] == pytest.approx(common * count / (count + 2))

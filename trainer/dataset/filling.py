@@ -55,7 +55,7 @@ def fill(values: npt.NDArray[np.float64], offsets: IntArray, *, interpolate: boo
     if seen.all():
         return Filled(values, seen, interpolated)
     gaps = np.flatnonzero(~seen)
-    before, after = last_seen(seen, offsets)[gaps], _next_seen(seen, offsets)[gaps]
+    before, after = _around(gaps, offsets)
     has_before, has_after = before >= 0, after < len(values)
     filled = np.zeros(len(gaps))
     filled[has_after] = values[after[has_after]]
@@ -92,8 +92,15 @@ def last_seen(seen: BoolArray, offsets: IntArray) -> IntArray:
     return np.where(before >= starts, before, -1)
 
 
-def _next_seen(seen: BoolArray, offsets: IntArray) -> IntArray:
-    """The nearest seen row at or after each row within its series, len(seen) where there is none."""
-    ends = np.repeat(offsets[1:], np.diff(offsets))
-    after = np.minimum.accumulate(np.where(seen, np.arange(len(seen)), len(seen))[::-1])[::-1]
-    return np.where(after < ends, after, len(seen))
+def _around(gaps: IntArray, offsets: IntArray) -> tuple[IntArray, IntArray]:
+    """The nearest rows before and after each of the rows `gaps` (n,), rising, that are not among them.
+
+    -1 and the number of all rows where the series has none.
+    """
+    series = np.searchsorted(offsets, gaps, side="right") - 1
+    starts = np.flatnonzero(np.append(True, (np.diff(gaps) != 1) | (np.diff(series) != 0)))
+    lengths = np.diff(np.append(starts, len(gaps)))
+    first, last, own = gaps[starts], gaps[starts + lengths - 1], series[starts]
+    before = np.where(first > offsets[own], first - 1, -1)
+    after = np.where(last + 1 < offsets[own + 1], last + 1, offsets[-1])
+    return np.repeat(before, lengths), np.repeat(after, lengths)

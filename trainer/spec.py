@@ -101,7 +101,7 @@ class TrainingSpec(BaseModel):
         1, ge=1, le=256, description="Effective batch = batch_size x this many batches per optimizer step."
     )
     learning_rate: float = Field(
-        0.001, ge=1e-6, le=1e6, description="Above 1 training diverges; on_divergence says what happens then."
+        0.002, ge=1e-6, le=1e6, description="Above 1 training diverges; on_divergence says what happens then."
     )
     lr_schedule: Literal["onecycle", "cosine", "plateau", "constant"] = "onecycle"
     warmup_fraction: float = Field(0.1, ge=0.0, le=0.5)

@@ -87,7 +87,7 @@ def test_a_falling_loss_gives_the_same_rate_within_the_sweep_each_time(
     assert LOWEST_RATE < found.suggestion < found.rate <= PEAK_FACTOR * found.suggestion
     assert found.rate < HIGHEST_RATE
     assert found.adjustment.field == "learning_rate"
-    assert (found.adjustment.requested, found.adjustment.effective) == (0.001, found.rate)
+    assert (found.adjustment.requested, found.adjustment.effective) == (0.002, found.rate)
     curve = json.loads((tmp_path / "lr_find.json").read_text())
     assert len(curve["rates"]) == len(curve["losses"]) == len(curve["smoothed"])
     assert curve["rates"] == sorted(curve["rates"])

@@ -23,7 +23,9 @@
 typedef float vf __attribute__((vector_size(4 * W)));
 typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
-typedef float v8 __attribute__((vector_size(32), aligned(4)));
+/* As they lie in a matrix, on no border. */
+typedef float anywhere __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef vf tile[2];
 
 INLINE int padded(int n) { return (n + W - 1) / W * W; }
@@ -132,28 +134,28 @@ INLINE void outer(float *dw, int m, int width, const tile *dy, const float *rows
         const int two = i + W < width;
         int j = 0;
         for (; two && j + 4 <= m; j += 4) {
-            vf a[4][2];
-            float *to = dw + (long)j * width + i;
-            for (int q = 0; q < 4; q++) memcpy(a[q], to + q * width, sizeof(a[q]));
-            const float *d = (const float *)dy[j];
-            for (int r = 0; r < R; r++) {
-                vf x[2];
-                memcpy(x, rows + (long)r * width + i, sizeof(x));
-                for (int q = 0; q < 4; q++) a[q][0] += d[q * R + r] * x[0], a[q][1] += d[q * R + r] * x[1];
+            anywhere *t0 = (anywhere *)(dw + (long)j * width + i), *t1 = (anywhere *)((float *)t0 + width);
+            anywhere *t2 = (anywhere *)((float *)t1 + width), *t3 = (anywhere *)((float *)t2 + width);
+            vf a00 = t0[0], a01 = t0[1], a10 = t1[0], a11 = t1[1];
+            vf a20 = t2[0], a21 = t2[1], a30 = t3[0], a31 = t3[1];
+            const float *d = (const float *)dy[j], *row = rows + i;
+            for (int r = 0; r < R; r++, row += width) {
+                vf x0 = ((const anywhere *)row)[0], x1 = ((const anywhere *)row)[1];
+                a00 += d[r] * x0, a01 += d[r] * x1;
+                a10 += d[R + r] * x0, a11 += d[R + r] * x1;
+                a20 += d[2 * R + r] * x0, a21 += d[2 * R + r] * x1;
+                a30 += d[3 * R + r] * x0, a31 += d[3 * R + r] * x1;
             }
-            for (int q = 0; q < 4; q++) memcpy(to + q * width, a[q], sizeof(a[q]));
+            t0[0] = a00, t0[1] = a01, t1[0] = a10, t1[1] = a11;
+            t2[0] = a20, t2[1] = a21, t3[0] = a30, t3[1] = a31;
         }
         for (; j < m; j++)
             for (int v = 0; v <= two; v++) {
-                vf a, x;
-                float *to = dw + (long)j * width + i + v * W;
-                memcpy(&a, to, sizeof(a));
-                const float *d = (const float *)dy[j];
-                for (int r = 0; r < R; r++) {
-                    memcpy(&x, rows + (long)r * width + i + v * W, sizeof(x));
-                    a += d[r] * x;
-                }
-                memcpy(to, &a, sizeof(a));
+                anywhere *to = (anywhere *)(dw + (long)j * width + i) + v;
+                const float *d = (const float *)dy[j], *row = rows + i + v * W;
+                vf a = *to;
+                for (int r = 0; r < R; r++, row += width) a += d[r] * *(const anywhere *)row;
+                *to = a;
             }
     }
 }

@@ -179,6 +179,33 @@ class _Selection(torch.autograd.Function):
         return None, None, *found
 
 
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, shape: tuple[int, int, bool], drops: tuple[int, int], *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        past, heads, causal = shape
+        x, *_, join = tensors
+        steps, windows, size = x.shape
+        numbers = [windows, steps, past, size, heads, join.shape[1], int(causal), *drops]
+        y, weights = x.new_empty(steps - past, windows, size), x.new_empty(windows, steps - past, heads, steps)
+        _forward("attention", numbers, windows, [*_places(tensors), y.data_ptr(), weights.data_ptr()])
+        ctx.numbers = numbers
+        ctx.save_for_backward(*tensors)
+        ctx.mark_non_differentiable(weights)
+        return y, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        x, gradient = tensors[0], gradient.contiguous()
+        dx = torch.empty_like(x)
+        places = [*_places(tensors), 0, 0, gradient.data_ptr()]
+        found = _backward("attention", ctx.numbers, x.shape[1], places, [dx], tensors[1:])
+        return None, None, dx, *found
+
+
 def residual(
     x: Tensor,
     context: Tensor | None,
@@ -209,6 +236,17 @@ def selection(tensors: Sequence[Tensor | None], drops: tuple[int, int]) -> tuple
     No gradient flows through the shares that are returned.
     """
     return _Selection.apply(drops, *_contiguous(tensors))  # type: ignore[no-any-return]
+
+
+def attention(
+    x: Tensor, shape: tuple[int, int, bool], weights: Sequence[Tensor], drops: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Stock interpretable attention: the output (D, B, H), and (B, D, heads, T), which carries no gradient.
+
+    x (T, B, H); `shape`: how many steps lie before the horizon, heads, whether a step sees only those before it.
+    `weights`: of the queries, of the keys with the value behind them, each with its bias; of the output.
+    """
+    return _Attention.apply(shape, drops, *_contiguous((x, *weights)))  # type: ignore[no-any-return]
 
 
 def _contiguous(tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:

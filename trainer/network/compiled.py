@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trainer.native.functions import NO_DROPS, Drops, recurrent, residual, selection
+from trainer.native.functions import NO_DROPS, Drops, attention, recurrent, residual, selection
 from trainer.native.library import why_no_kernels
-from trainer.network.attention import attend, attention_groups
-from trainer.network.fused import dropped
+from trainer.network.attention import attention_groups
 from trainer.network.gating import stacked, tail_groups
 from trainer.network.resampling import resampling
 from trainer.network.selection import Collapsed, collapsed, input_groups
@@ -77,11 +76,15 @@ def compiled_hidden(network: Any, x: dict[str, Tensor], static: Tensor) -> tuple
     enriched = residual(local, context, None, residual_weights(network.static_enrichment), drops.next())
 
     memory = enriched.view(past + horizon, size, -1)
-    mask = network.attention_mask(past, horizon, memory.device)
-    attended, attention = attend(network.multihead_attn, parts, memory, mask, rate)
+    attended, weights_seen = attention(
+        memory,
+        (past, network.multihead_attn.n_head, network.hparams.causal_attention),
+        _attention_weights(network.multihead_attn, parts),
+        drops.next(),
+    )
     gate = network.post_attn_gate_norm
     output = residual(
-        attended.reshape(horizon * size, -1),
+        attended.view(horizon * size, -1),
         None,
         enriched[first_ahead:],
         _gate_weights(gate.glu, gate.add_norm.norm),
@@ -90,7 +93,7 @@ def compiled_hidden(network: Any, x: dict[str, Tensor], static: Tensor) -> tuple
     output = residual(output, None, None, residual_weights(network.pos_wise_ff), drops.next())
     gate = network.pre_output_gate_norm
     output = residual(output, None, local[first_ahead:], _gate_weights(gate.glu, gate.add_norm.norm), NO_DROPS)
-    return output, attention, shares
+    return output, weights_seen, shares
 
 
 def _selected(
@@ -150,6 +153,11 @@ def residual_weights(network: Any) -> list[Tensor | None]:
 def _gate_weights(unit: Any, norm: Any) -> list[Tensor | None]:
     """Of a gated linear unit with a norm: no layers before it."""
     return [None] * 4 + [unit.fc.weight, unit.fc.bias, norm.weight, norm.bias]
+
+
+def _attention_weights(module: Any, parts: dict[str, Tensor]) -> list[Tensor]:
+    names = ("query.weight", "query.bias", "key.weight", "key.bias")
+    return [*(parts[name].flatten(0, 1) for name in names), module.w_h.weight]
 
 
 def _lstm_weights(lstm: Any) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Windows a second in training, ours and the peers', from the real trainers: in turns, each in its own process.
+"""Windows a second in training, ours and the peers', from the real trainers, in turns, a process each.
 
     python -m benchmarks.throughput --data FILE --peers-python .venv-peers/bin/python [--case hidden128]
 
@@ -105,7 +105,9 @@ def main() -> None:
                 print(f"{batch:>6} {contestant:<20} {speed:10.0f}", flush=True)
             rivals = [speed for contestant, speed in best.items() if contestant != "ours"]
             if rivals and "ours" in best:
-                print(f"{batch:>6} {'ours to the fastest':<20} {best['ours'] / max(rivals):10.2f}", flush=True)
+                print(
+                    f"{batch:>6} {'ours to the fastest':<20} {best['ours'] / max(rivals):10.2f}", flush=True
+                )
 
 
 if __name__ == "__main__":

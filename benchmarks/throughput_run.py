@@ -85,7 +85,7 @@ def run_pytorch_forecasting(fleet: Fleet, asked: argparse.Namespace, stretch: St
 
     from benchmarks.baseline import GRADIENT_CLIP, Cut, _datasets, _network  # noqa: PLC0415
 
-    if asked.hidden != 32:  # noqa: PLR2004 - the baseline's
+    if asked.hidden != 32:
         raise ValueError("the baseline is of hidden size 32")
     cut = Cut(fleet.train_end, fleet.validation_end, fleet.encoder_length, fleet.horizon)
     training, _ = _datasets(fleet.frame("seen"), list(fleet.targets), cut)

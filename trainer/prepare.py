@@ -19,6 +19,7 @@ from trainer.events import Adjustment, Warned
 from trainer.forecasting import forward_batch_size
 from trainer.layout import Layout
 from trainer.model import ForecastModel, StepPlan, build_model
+from trainer.native.library import why_no_kernels
 from trainer.precision import decide_execution
 from trainer.resolution import UnknownColumns, resolve_columns
 from trainer.run_size import RunSize
@@ -149,7 +150,7 @@ def prepare(asked: TrainingSpec, data: DatasetFile, hardware: Hardware) -> Prepa
         parameters=parameters,
         outer_arguments=outer_arguments,
         decided=adjustments,
-        warnings=_warnings(series, split, spec, findings),
+        warnings=[*_warnings(series, split, spec, findings), *_slow(device)],
         findings=findings,
     )
 
@@ -291,3 +292,10 @@ def _warnings(series: SeriesData, split: Split, spec: TrainingSpec, findings: li
             )
         )
     return found
+
+
+def _slow(device: torch.device) -> list[Warned]:
+    reason = why_no_kernels() if device.type == "cpu" else None
+    if reason is None:
+        return []
+    return [Warned(code="no_kernels", message=f"training is slower than it could be: {reason}")]

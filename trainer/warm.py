@@ -25,6 +25,7 @@ def main() -> int:
     let_threads_sleep()
     importlib.import_module("trainer.recipe")
     importlib.import_module("torch.utils.tensorboard")
+    importlib.import_module("trainer.native.library").why_no_kernels()  # compiled here, not in the first run
     sys.argv = ["trainer", *_arguments(json.loads(_read_line(STDIN)))]
     program = importlib.import_module("trainer.__main__")
     exit_code: int = program.main()

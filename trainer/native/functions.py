@@ -1,7 +1,7 @@
 """The kernels as autograd functions: float32, on the CPU, contiguous.
 
-What lies between a block's input and its output is computed again in the backward pass: within the cache that is
-cheaper than to write it down and read it.
+What lies between a block's input and its output is computed again in the backward pass: within the cache that
+is cheaper than to write it down and read it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _backward(
     shared: Sequence[Tensor | None],
     summed: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """Run it. `shared` are gradients written row by row; those of `summed` are returned, sums over all rows."""
+    """Run it, and return the gradients of `summed`, sums over all rows; to `shared` it writes row by row."""
     ranges = _ranges(rows)
     sizes = [0 if tensor is None else tensor.numel() for tensor in summed]
     sums = torch.zeros(len(ranges), sum(sizes))
@@ -80,9 +80,7 @@ def _backward(
     load_kernels().run(f"{name}_backward", calls)
     whole = sums[0] if len(ranges) == 1 else sums.sum(0)
     parts = torch.split(whole, sizes)
-    return [
-        None if like is None else part.view(like.shape) for like, part in zip(summed, parts, strict=True)
-    ]
+    return [None if like is None else part.view(like.shape) for like, part in zip(summed, parts, strict=True)]
 
 
 def _ranges(rows: int) -> list[tuple[int, int]]:
@@ -121,7 +119,7 @@ class _Residual(torch.autograd.Function):
 
 class _Recurrent(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, past: int, train: bool, *tensors: Tensor) -> Tensor:  # noqa: FBT001 - positional here
+    def forward(ctx: Any, past: int, train: bool, *tensors: Tensor) -> Tensor:
         x = tensors[0]
         steps, windows, size = x.shape
         kernels = load_kernels()
@@ -188,7 +186,10 @@ class _Attention(torch.autograd.Function):
         x, *_, join = tensors
         steps, windows, size = x.shape
         numbers = [windows, steps, past, size, heads, join.shape[1], int(causal), *drops]
-        y, weights = x.new_empty(steps - past, windows, size), x.new_empty(windows, steps - past, heads, steps)
+        y, weights = (
+            x.new_empty(steps - past, windows, size),
+            x.new_empty(windows, steps - past, heads, steps),
+        )
         _forward("attention", numbers, windows, [*_places(tensors), y.data_ptr(), weights.data_ptr()])
         ctx.numbers = numbers
         ctx.save_for_backward(*tensors)
@@ -213,12 +214,12 @@ def residual(
     weights: Sequence[Tensor | None],
     drops: tuple[int, int] = NO_DROPS,
 ) -> Tensor:
-    """A stock gated residual network, or with the first four of `weights` None a GateAddNorm: (N, O).
+    """A stock gated residual network, or a GateAddNorm where the first four of `weights` are None: (N, O).
 
     x (N, I); context (B, C) joins row n of the first layer at n % B; skip (N, O), None where it is x itself.
     `weights`: both layers' (C, I), (C), (C, C), (C), the gate's (2 O, C), (2 O), the norm's (O), (O).
     """
-    return _Residual.apply(drops, *_contiguous((x, context, skip, *weights)))  # type: ignore[no-any-return]
+    return _Residual.apply(drops, *_contiguous((x, context, skip, *weights)))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def recurrent(x: Tensor, past: int, state: tuple[Tensor, Tensor], weights: Sequence[Tensor]) -> Tensor:
@@ -227,15 +228,15 @@ def recurrent(x: Tensor, past: int, state: tuple[Tensor, Tensor], weights: Seque
     `state`: hidden and cell (B, H) at the start. `weights`: torch's four of each of the two LSTMs.
     """
     train = torch.is_grad_enabled()
-    return _Recurrent.apply(past, train, *_contiguous((x, *state, *weights)))  # type: ignore[no-any-return]
+    return _Recurrent.apply(past, train, *_contiguous((x, *state, *weights)))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def selection(tensors: Sequence[Tensor | None], drops: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The selected inputs (N, O) and the shares (V, N); `tensors` as in `selection.c`, in its order.
+    """The selected inputs (N, O) and the shares (V, N); `tensors`: `selection.c`'s pointers up to `g`.
 
     No gradient flows through the shares that are returned.
     """
-    return _Selection.apply(drops, *_contiguous(tensors))  # type: ignore[no-any-return]
+    return _Selection.apply(drops, *_contiguous(tensors))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def attention(
@@ -243,10 +244,10 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Stock interpretable attention: the output (D, B, H), and (B, D, heads, T), which carries no gradient.
 
-    x (T, B, H); `shape`: how many steps lie before the horizon, heads, whether a step sees only those before it.
+    x (T, B, H); `shape`: the steps before the horizon, heads, whether a step sees only those before it.
     `weights`: of the queries, of the keys with the value behind them, each with its bias; of the output.
     """
-    return _Attention.apply(shape, drops, *_contiguous((x, *weights)))  # type: ignore[no-any-return]
+    return _Attention.apply(shape, drops, *_contiguous((x, *weights)))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _contiguous(tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:

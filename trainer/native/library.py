@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import importlib.util
@@ -29,7 +30,7 @@ _POINTER_BYTES = 8
 log = logging.getLogger(__name__)
 
 
-class NoKernels(Exception):  # noqa: N818 - a state of the machine, not a mistake
+class NoKernels(Exception):
     """They cannot be had here; the text says why, for the user."""
 
 
@@ -91,15 +92,18 @@ def _compiled() -> Path:
     for source in sources:
         digest.update(source.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}.so"
-    for folder in _cache_folders():
-        if (folder / name).is_file():
-            return folder / name
-    for folder in _cache_folders():
-        try:
-            return _compile(compiler, folder, name)
-        except OSError as error:
-            log.debug("the kernels cannot be kept in %s: %s", folder, error)
-    raise NoKernels("no folder to keep the compiled kernels in can be written")
+    kept = _cache_folder()
+    if kept is not None and (kept / name).is_file():
+        return kept / name
+    try:
+        if kept is not None:
+            return _compile(compiler, kept, name)
+    except OSError as error:
+        log.debug("the kernels cannot be kept in %s: %s", kept, error)
+    try:
+        return _compile(compiler, _own_folder(), name)
+    except OSError as error:
+        raise NoKernels(f"no folder for the compiled kernels can be written: {error}") from error
 
 
 def _compile(compiler: tuple[str, ...], folder: Path, name: str) -> Path:
@@ -107,7 +111,9 @@ def _compile(compiler: tuple[str, ...], folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         unfinished = Path(place) / name
-        native = "-mcpu=native" if "ziglang" in compiler or platform.machine() == "aarch64" else "-march=native"
+        native = (
+            "-mcpu=native" if "ziglang" in compiler or platform.machine() == "aarch64" else "-march=native"
+        )
         command = [*compiler, str(_HERE / "kernels.c"), "-o", str(unfinished), *_FLAGS, native]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
@@ -130,15 +136,20 @@ def _compiler() -> tuple[str, ...]:
     raise NoKernels("there is no C compiler; `pip install ziglang` brings one")
 
 
-def _cache_folders() -> list[Path]:
-    """Where to keep them, best first; each is the user's own, as what lies there is run."""
-    base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")
-    return [Path(base) / "foretrain", _private_folder()]
+def _cache_folder() -> Path | None:
+    """The user's own, as what lies there is run; None for a user without a home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "foretrain"
+    home = os.environ.get("HOME")
+    return Path(home) / ".cache" / "foretrain" if home else None
 
 
-@cache
-def _private_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="foretrain-kernels-"))
+def _own_folder() -> Path:
+    """Of this process alone, where nothing can be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="foretrain-kernels-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _processor() -> str:

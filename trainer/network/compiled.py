@@ -1,4 +1,4 @@
-"""The network by the kernels of trainer/native: the same parameters, the same outputs, on a CPU in float32."""
+"""The network by the kernels of trainer/native: same parameters, same outputs, on a CPU in float32."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def compiled_groups(network: Any) -> Groups:
     return groups
 
 
-def compiled_hidden(network: Any, x: dict[str, Tensor], static: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+def compiled_hidden(
+    network: Any, x: dict[str, Tensor], static: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """As `FastTransformer._hidden`."""
     parts = stacked(network.kernel_groups())
     rate = network.hparams.dropout if network.training else 0.0
@@ -92,7 +94,9 @@ def compiled_hidden(network: Any, x: dict[str, Tensor], static: Tensor) -> tuple
     )
     output = residual(output, None, None, residual_weights(network.pos_wise_ff), drops.next())
     gate = network.pre_output_gate_norm
-    output = residual(output, None, local[first_ahead:], _gate_weights(gate.glu, gate.add_norm.norm), NO_DROPS)
+    output = residual(
+        output, None, local[first_ahead:], _gate_weights(gate.glu, gate.add_norm.norm), NO_DROPS
+    )
     return output, weights_seen, shares
 
 

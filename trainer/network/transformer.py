@@ -65,7 +65,7 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
         )
 
     def _hidden(self, x: dict[str, Tensor], static: Tensor) -> Hidden:
-        """What the heads are put on, (horizon * B, H), attention and shares, from the static embedding (B, H).
+        """What the heads are put on, (horizon * B, H), attention and shares; `static` (B, H).
 
         Inside, time comes first: (T, B, ·), or its rows (T * B, ·).
         """

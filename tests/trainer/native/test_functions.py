@@ -39,7 +39,7 @@ def gradients(drops: tuple[int, int]) -> list[Tensor]:
     x.requires_grad_()
     context = weights((7, SIZE))[0]
     output = residual(x, context, None, parts, drops)
-    (output * torch.linspace(-1.0, 1.0, output.numel()).view_as(output)).sum().backward()
+    torch.autograd.backward((output * torch.linspace(-1.0, 1.0, output.numel()).view_as(output)).sum())
     return [output.detach(), *(part.grad for part in (x, context, *parts) if part.grad is not None)]
 
 
@@ -64,7 +64,7 @@ def test_the_backward_pass_drops_what_the_forward_pass_dropped() -> None:
     x = torch.randn(40, SIZE, generator=torch.Generator().manual_seed(2))
     way = torch.randn(40, SIZE, generator=torch.Generator().manual_seed(3))
     x.requires_grad_()
-    residual(x, None, None, parts, drops).pow(2).mul(way).sum().backward()
+    torch.autograd.backward(residual(x, None, None, parts, drops).pow(2).mul(way).sum())
     assert x.grad is not None
 
     with torch.no_grad():
@@ -99,7 +99,7 @@ def kept_elements(rows: int, size: int, rate: float) -> Tensor:
     parts = [None, None, None, None, gate, bias, torch.ones(size), torch.zeros(size)]
     way = torch.randn(rows, size)
     output = residual(x, None, skip, parts, Drops.at(rate).next())
-    (output * way).sum().backward()
+    torch.autograd.backward((output * way).sum())
     assert x.grad is not None
     return (x.grad != 0.0).float()
 

@@ -121,14 +121,6 @@ class ForecastModel(FastTransformer):
         self.train_batches = int(counters["train_batches"])
         self._start = optimizer
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes before and after every hook which one it is in, dozens of times a step, and torch
-        # searches parameters, modules and buffers for the name each time.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     def on_train_start(self) -> None:
         if self._start is None:
             self.prepare(self.plan)  # the device is known only now

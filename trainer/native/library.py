@@ -25,7 +25,7 @@ _FLAGS = (
     "-w",
     "-lm",
 )
-_COMPILE_SECONDS = 120.0
+_COMPILE_SECONDS = 300.0
 _POINTER_BYTES = 8
 log = logging.getLogger(__name__)
 

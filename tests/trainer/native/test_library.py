@@ -44,6 +44,7 @@ def test_a_compiler_that_fails_is_no_failure_of_the_trainer(tmp_path: Path) -> N
     assert "no such flag" in answer({"CC": str(broken), "XDG_CACHE_HOME": str(tmp_path)})
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_they_are_compiled_once(tmp_path: Path) -> None:
     compiler = " ".join(_compiler())
@@ -56,6 +57,7 @@ def test_they_are_compiled_once(tmp_path: Path) -> None:
     assert calls.read_text() == "\n"
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").touch()

@@ -21,6 +21,7 @@ from trainer.forecasting import forward_batch_size
 from trainer.layout import Layout
 from trainer.memory import available_bytes
 from trainer.model import ForecastModel, StepPlan, build_model
+from trainer.native.library import why_no_kernels
 from trainer.precision import decide_execution
 from trainer.resolution import UnknownColumns, resolve_columns
 from trainer.run_size import RunSize
@@ -156,7 +157,7 @@ def prepare(
         parameters=parameters,
         outer_arguments=outer_arguments,
         decided=adjustments,
-        warnings=_warnings(series, split, spec, findings),
+        warnings=[*_warnings(series, split, spec, findings), *_slow(device)],
         findings=findings,
     )
 
@@ -300,3 +301,10 @@ def _warnings(series: SeriesData, split: Split, spec: TrainingSpec, findings: li
             )
         )
     return found
+
+
+def _slow(device: torch.device) -> list[Warned]:
+    reason = why_no_kernels() if device.type == "cpu" else None
+    if reason is None:
+        return []
+    return [Warned(code="no_kernels", message=f"training is slower than it could be: {reason}")]

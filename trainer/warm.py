@@ -27,6 +27,7 @@ def main() -> int:
     with quick_imports():
         for library in ("trainer.recipe", "torch.utils.tensorboard"):
             importlib.import_module(library)
+    importlib.import_module("trainer.native.library").why_no_kernels()  # compiled here, not in the first run
     sys.argv = ["trainer", *_arguments(json.loads(_read_line(STDIN)))]
     program = importlib.import_module("trainer.__main__")
     exit_code: int = program.main()

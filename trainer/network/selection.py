@@ -52,8 +52,8 @@ class Collapsed:
         return torch.stack((from_least * inverse, inverse, ones), dim=2)
 
 
-def variable_groups(past: Any, ahead: Any) -> Groups:
-    """The parameters of two stock VariableSelectionNetworks, those of both side by side."""
+def input_groups(past: Any, ahead: Any) -> Groups:
+    """The parameters that `collapsed` looks for: of two stock VariableSelectionNetworks, side by side."""
     own = [(network, name) for network in (past, ahead) for name in network.input_sizes]
     prescalers = [network.prescalers[name] for network, name in own]
     networks = [network.single_variable_grns[name] for network, name in own]
@@ -65,6 +65,12 @@ def variable_groups(past: Any, ahead: Any) -> Groups:
     }
     if hasattr(networks[0], "resample_norm"):
         groups |= norm_groups("skip", [network.resample_norm for network in networks])
+    return groups
+
+
+def variable_groups(past: Any, ahead: Any) -> Groups:
+    """The parameters of two stock VariableSelectionNetworks, those of both side by side."""
+    groups = input_groups(past, ahead)
     for name, network in (("past", past), ("ahead", ahead)):
         groups |= tail_groups(name, list(network.single_variable_grns.values()))
         if len(network.input_sizes) > 1:

@@ -9,11 +9,13 @@ from pytorch_forecasting import TemporalFusionTransformer
 from torch import Tensor
 
 from trainer.network.attention import attend, attention_groups
+from trainer.network.compiled import compiled_groups, compiled_hidden, fits_kernels
 from trainer.network.fused import dropped
 from trainer.network.gating import GatedNorm, Groups, Tail, gate_groups, residual, residual_groups, stacked
 from trainer.network.selection import collapsed, select, variable_groups, variable_shares
 
 Parts = dict[str, Tensor]
+Hidden = tuple[Tensor, Tensor, list[Tensor]]
 
 
 class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untyped library
@@ -25,7 +27,9 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
 
     # Set by a caller whose batches are of full length always: then nothing is read back to the host.
     full_windows: bool = False
+    kernels: bool = True  # use those of trainer/native where they can be had
     _groups: Groups | None = None  # looked up once: their places, never their values
+    _kernel_groups: Groups | None = None
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         if self._has_fast_path() and (self.full_windows or _full_length(x)):
@@ -42,11 +46,32 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
         )
 
     def _fast_forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Inside, time comes first: (T, B, ·), or its rows (T * B, ·)."""
+        past, horizon = x["encoder_cont"].shape[1], x["decoder_cont"].shape[1]
+        static, static_shares = self._static_embedding(x)
+        if self.kernels and fits_kernels(self.hparams, x["encoder_cont"]):
+            output, attention, shares = compiled_hidden(self, x, static)
+        else:
+            output, attention, shares = self._hidden(x, static)
+        heads = self._heads(output.view(horizon, len(static), -1).transpose(0, 1))
+        return self.to_network_output(  # type: ignore[no-any-return]
+            prediction=self.transform_output(heads, target_scale=x["target_scale"]),
+            encoder_attention=attention[..., :past],
+            decoder_attention=attention[..., past:],
+            static_variables=static_shares,
+            encoder_variables=shares[0],
+            decoder_variables=shares[1],
+            decoder_lengths=x["decoder_lengths"],
+            encoder_lengths=x["encoder_lengths"],
+        )
+
+    def _hidden(self, x: dict[str, Tensor], static: Tensor) -> Hidden:
+        """What the heads are put on, (horizon * B, H), attention and shares; `static` (B, H).
+
+        Inside, time comes first: (T, B, ·), or its rows (T * B, ·).
+        """
         parts = self._parts()
         rate = self.hparams.dropout if self.training else 0.0
         past, horizon = x["encoder_cont"].shape[1], x["decoder_cont"].shape[1]
-        static, static_shares = self._static_embedding(x)
         contexts = residual(parts, "static", rate, static.expand(4, -1, -1))
         choosing, hidden, cell, enriching = contexts.unbind(0)
         selected, shares = self._selected(parts, x, choosing, rate)
@@ -59,23 +84,13 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
         enriched = residual(parts, "enrichment", rate, local, context)
 
         memory = enriched.view(past + horizon, len(static), -1)
-        mask = self._attention_mask(past, horizon, memory.device)
+        mask = self.attention_mask(past, horizon, memory.device)
         attended, attention = attend(self.multihead_attn, parts, memory, mask, rate)
         attended = dropped(attended, rate).reshape(1, -1, attended.shape[-1])
         output = GatedNorm.of(parts, "attended")(attended, enriched[:, first_ahead:])
         output = residual(parts, "feed", rate, output)
         output = GatedNorm.of(parts, "output")(output, local[:, first_ahead:])
-        heads = self._heads(output.view(horizon, len(static), -1).transpose(0, 1))
-        return self.to_network_output(  # type: ignore[no-any-return]
-            prediction=self.transform_output(heads, target_scale=x["target_scale"]),
-            encoder_attention=attention[..., :past],
-            decoder_attention=attention[..., past:],
-            static_variables=static_shares,
-            encoder_variables=shares[0],
-            decoder_variables=shares[1],
-            decoder_lengths=x["decoder_lengths"],
-            encoder_lengths=x["encoder_lengths"],
-        )
+        return output[0], attention, shares
 
     def _parts(self) -> Parts:
         if self._groups is None:
@@ -103,6 +118,11 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
             )
         return stacked(self._groups)
 
+    def kernel_groups(self) -> Groups:
+        if self._kernel_groups is None:
+            self._kernel_groups = compiled_groups(self)
+        return self._kernel_groups
+
     def _static_embedding(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(B, H), and the shares of the static variables; both as stock computes them, for one step only."""
         if not self.static_variables:
@@ -125,14 +145,14 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
         own = collapsed(parts).split(counts)
         selected, all_shares = [], []
         for index, part in enumerate(("past", "ahead")):
-            numbers = self._reals(x["decoder_cont" if index else "encoder_cont"], names[index])
+            numbers = self.numbers_of(x["decoder_cont" if index else "encoder_cont"], names[index])
             shares = variable_shares(parts, part, places[index], numbers, context, rate)
             network = Tail.of(parts, part, rate)
             selected.append(select(own[index], network, numbers, shares))
             all_shares.append(shares.view(counts[index], -1, size).permute(2, 1, 0).unsqueeze(2))
         return torch.cat(selected), all_shares
 
-    def _reals(self, cont: Tensor, names: list[str]) -> Tensor:
+    def numbers_of(self, cont: Tensor, names: list[str]) -> Tensor:
         """The named inputs out of (B, T, ·), as (V, T * B)."""
         places = [self.hparams.x_reals.index(name) for name in names]
         return torch.stack([cont[..., place].t() for place in places]).flatten(1)
@@ -145,7 +165,7 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
         ahead_output, _ = _recur(self.lstm_decoder, ahead.view(-1, size, ahead.shape[1]), state)
         return torch.cat((past_output, ahead_output))
 
-    def _attention_mask(self, past: int, horizon: int, device: torch.device) -> Tensor:
+    def attention_mask(self, past: int, horizon: int, device: torch.device) -> Tensor:
         """(D, T): 0, or, if causal, the bias against looking at the own step of the horizon or after."""
         mask = torch.zeros(horizon, past + horizon, device=device)
         if not self.hparams.causal_attention:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainer.native.library import why_no_kernels
 from trainer.network import FastTransformer
 
 if TYPE_CHECKING:
@@ -28,9 +29,18 @@ SHAPES: list[dict[str, Any]] = [
     {"hidden_continuous_size": 2},
     {"attention_head_size": 1},
     {"causal_attention": False},
+    {"hidden_size": 12, "attention_head_size": 3, "horizon": 5},
 ]
 # Softmax does not see them: their gradient is zero but for rounding.
 WITHOUT_EFFECT = "k_layers"
+
+
+@pytest.fixture(params=[True, False], ids=["kernels", "torch"], autouse=True)
+def _kernels_or_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is asked of both ways to compute the network."""
+    if request.param and why_no_kernels():
+        pytest.skip(f"no kernels: {why_no_kernels()}")
+    monkeypatch.setattr(FastTransformer, "kernels", request.param)
 
 
 @pytest.fixture(params=SHAPES, ids=str)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trainer.native.library import _compiler, why_no_kernels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+needs_a_compiler = pytest.mark.skipif(why_no_kernels() is not None, reason=str(why_no_kernels()))
+ASK = "from trainer.native.library import why_no_kernels; print(why_no_kernels())"
+
+
+def answer(environment: dict[str, str]) -> str:
+    """What a process of its own says in this environment."""
+    command = [sys.executable, "-c", ASK]
+    path = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(command, check=True, env=path | environment, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_they_can_be_switched_off() -> None:
+    assert "FORETRAIN_KERNELS=off" in answer({"FORETRAIN_KERNELS": "off"})
+
+
+def test_without_a_compiler_the_reason_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+    with pytest.raises(Exception, match="pip install ziglang"):
+        _compiler()
+
+
+def test_a_compiler_that_fails_is_no_failure_of_the_trainer(tmp_path: Path) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho no such flag >&2\nexit 1\n")
+    broken.chmod(0o755)
+
+    assert "no such flag" in answer({"CC": str(broken), "XDG_CACHE_HOME": str(tmp_path)})
+
+
+@pytest.mark.slow
+@needs_a_compiler
+def test_they_are_compiled_once(tmp_path: Path) -> None:
+    compiler = " ".join(_compiler())
+    calls, counting = tmp_path / "calls", tmp_path / "cc"
+    counting.write_text(f'#!/bin/sh\necho >> {calls}\nexec {compiler} "$@"\n')
+    counting.chmod(0o755)
+    environment = {"CC": str(counting), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin"}
+
+    assert [answer(environment) for _ in range(2)] == ["None", "None"]
+    assert calls.read_text() == "\n"
+
+
+@pytest.mark.slow
+@needs_a_compiler
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert answer({"XDG_CACHE_HOME": str(tmp_path / "file"), "PATH": "/usr/bin:/bin"}) == "None"

@@ -41,7 +41,7 @@ TRAINING = TrainingSpec(
     hidden_size=16,
     hidden_continuous_size=8,
     attention_head_size=2,
-    learning_rate=0.01,
+    learning_rate=0.005,
     log_every_n_steps=1,
 )
 _MARK = ".foretrain-demo"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 NAMES = [
     "model.safetensors",
     "model.json",
-    "example.json",
     "example.parquet",
+    "example.json",
     "stock_example.py",
     "result.json",
     "metrics.csv",

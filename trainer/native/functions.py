@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -93,9 +93,7 @@ def _ranges(rows: int) -> list[tuple[int, int]]:
 class _Residual(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, drops: tuple[int, int], *tensors: Tensor | None) -> Tensor:
-        x, context, gate = tensors[0], tensors[1], tensors[7]
-        assert x is not None  # noqa: S101 - for the types
-        assert gate is not None  # noqa: S101
+        x, context, gate = cast("Tensor", tensors[0]), tensors[1], cast("Tensor", tensors[7])
         rows, inner, out = x.shape[0], gate.shape[1], gate.shape[0] // 2
         cycle = rows if context is None else context.shape[0]
         numbers = [rows, cycle, x.shape[1], inner, out, *drops]
@@ -153,10 +151,8 @@ def _aligned(kept: Tensor | None) -> int:
 class _Selection(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, drops: tuple[int, int], *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, context, second, gate = tensors[0], tensors[2], tensors[16], tensors[18]
-        assert x is not None  # noqa: S101 - for the types
-        assert second is not None  # noqa: S101
-        assert gate is not None  # noqa: S101
+        x, context = cast("Tensor", tensors[0]), tensors[2]
+        second, gate = cast("Tensor", tensors[16]), cast("Tensor", tensors[18])
         variables, rows = x.shape
         cycle, weigh = (rows, 0) if context is None else context.shape
         numbers = [rows, cycle, variables, second.shape[2], gate.shape[1] // 2, weigh, *drops]

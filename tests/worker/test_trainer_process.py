@@ -165,6 +165,7 @@ def test_the_child_learns_no_secret_of_the_service() -> None:
         "AWS_SECRET_ACCESS_KEY": "secret",
         "PGPASSWORD": "secret",
         "FORETRAIN_CHECKPOINT_SECONDS": "5",
+        "FORETRAIN_KERNELS": "off",
     }
 
     assert set(child_environment(environ)) == {
@@ -172,6 +173,7 @@ def test_the_child_learns_no_secret_of_the_service() -> None:
         "CUDA_VISIBLE_DEVICES",
         "LC_ALL",
         "FORETRAIN_CHECKPOINT_SECONDS",
+        "FORETRAIN_KERNELS",
     }
 
 

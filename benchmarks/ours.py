@@ -26,7 +26,7 @@ from trainer.noise import library_noise_off
 from trainer.prepare import PreparedRun, prepare
 from trainer.recipe import DatasetFile, train
 from trainer.spec import TrainingSpec
-from trainer.split import Windows, split_series
+from trainer.split import Windows, split_as_asked
 from trainer.windows import WindowSource
 
 if TYPE_CHECKING:
@@ -129,14 +129,7 @@ def _new_servers(ready: PreparedRun, data: DatasetFile) -> Any:
         list(layout.statics),
         spec.missing_policy,
     )
-    split = split_series(
-        series,
-        encoder_length=spec.encoder_length,
-        horizon=spec.horizon,
-        validation_split=spec.validation_split,
-        test_split=spec.test_split,
-        window_stride=1,
-    )
+    split = split_as_asked(series, spec)
     source = WindowSource(
         series,
         layout,

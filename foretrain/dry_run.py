@@ -14,7 +14,7 @@ from trainer.estimate import MEMORY_ERROR, Estimate, Span, estimate
 from trainer.hardware import detect_processor
 from trainer.precision import decide_execution
 from trainer.resolution import UnknownColumns, resolve_columns
-from trainer.split import split_series, too_short
+from trainer.split import split_as_asked, too_short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,14 +77,7 @@ def _read(
 
 
 def _left_out(spec: TrainingSpec, series: SeriesData) -> str | None:
-    split = split_series(
-        series,
-        encoder_length=spec.encoder_length,
-        horizon=spec.horizon,
-        validation_split=spec.validation_split,
-        test_split=spec.test_split,
-        window_stride=spec.window_stride,
-    )
+    split = split_as_asked(series, spec)
     return too_short(series, split)
 
 

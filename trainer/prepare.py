@@ -27,7 +27,7 @@ from trainer.resolution import UnknownColumns, resolve_columns
 from trainer.run_size import RunSize
 from trainer.scaling import Scaling, fit_scaling
 from trainer.schedule import LearningRate
-from trainer.split import Split, Windows, split_series, too_short
+from trainer.split import Split, Windows, split_as_asked, too_short
 from trainer.state import Adaptation
 from trainer.windows import WindowSource
 
@@ -105,14 +105,7 @@ def prepare(
 
     layout = Layout.of(spec, data.schema.numeric_columns())
     series = _read(spec, data, layout, folder)
-    split = split_series(
-        series,
-        encoder_length=spec.encoder_length,
-        horizon=spec.horizon,
-        validation_split=spec.validation_split,
-        test_split=spec.test_split,
-        window_stride=spec.window_stride,
-    )
+    split = split_as_asked(series, spec)
     _require_observations(series, split, layout)
     scaling = fit_scaling(series, split, layout, spec.normalizer)
 

@@ -15,6 +15,7 @@ from trainer.errors import InvalidDataset
 
 if TYPE_CHECKING:
     from trainer.dataset.series import SeriesData
+    from trainer.spec import TrainingSpec
 
 IntArray = npt.NDArray[np.int64]
 EXAMPLES = 10
@@ -64,6 +65,18 @@ class Split:
     validation: Windows
     test: Windows | None
     lengthened: int  # series whose tails had to grow to one horizon
+
+
+def split_as_asked(series: SeriesData, spec: TrainingSpec) -> Split:
+    """`split_series` with the lengths and shares of a spec."""
+    return split_series(
+        series,
+        encoder_length=spec.encoder_length,
+        horizon=spec.horizon,
+        validation_split=spec.validation_split,
+        test_split=spec.test_split,
+        window_stride=spec.window_stride,
+    )
 
 
 def split_series(

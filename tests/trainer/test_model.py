@@ -241,8 +241,7 @@ def test_the_golden_loss_of_a_short_training(
     prepare_small: PrepareSmall, *, kernels: bool, golden: float
 ) -> None:
     """A change that should not alter training leaves it alone; one that should shows its evidence."""
-    if kernels and why_no_kernels():
-        pytest.skip(f"no kernels: {why_no_kernels()}")
+    assert not kernels or why_no_kernels() is None
     run = prepare_small()
     run.model.kernels = kernels
     run.model.prepare(plain_plan(run, 16, 1, run.train_batches.size))

@@ -7,12 +7,9 @@ import torch
 from torch import Tensor
 
 from trainer.native.functions import Drops, recurrent, residual
-from trainer.native.library import why_no_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-pytestmark = pytest.mark.skipif(why_no_kernels() is not None, reason=str(why_no_kernels()))
 
 ROWS, SIZE = 203, 9  # no multiple of anything
 

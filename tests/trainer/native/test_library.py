@@ -11,7 +11,6 @@ from trainer.native.library import _compiler, why_no_kernels
 if TYPE_CHECKING:
     from pathlib import Path
 
-needs_a_compiler = pytest.mark.skipif(why_no_kernels() is not None, reason=str(why_no_kernels()))
 ASK = "from trainer.native.library import why_no_kernels; print(why_no_kernels())"
 
 
@@ -21,6 +20,11 @@ def answer(environment: dict[str, str]) -> str:
     path = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run(command, check=True, env=path | environment, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def test_a_set_up_machine_has_them() -> None:
+    """`make install` brings a compiler where there is none."""
+    assert why_no_kernels() is None
 
 
 def test_they_can_be_switched_off() -> None:
@@ -45,7 +49,6 @@ def test_a_compiler_that_fails_is_no_failure_of_the_trainer(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@needs_a_compiler
 def test_they_are_compiled_once(tmp_path: Path) -> None:
     compiler = " ".join(_compiler())
     calls, counting = tmp_path / "calls", tmp_path / "cc"
@@ -58,7 +61,6 @@ def test_they_are_compiled_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@needs_a_compiler
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trainer.recipe import DatasetFile
 
 SERVERS, STEPS, STEP_SECONDS = 3, 240, 300
+MANY_SERVERS = 16  # enough of them for the share of values in an interval to mean something
 TARGETS = ("cpu_percent", "memory_percent")
 SEASON = 24  # steps of a wave
 SEED = 20260105
@@ -34,6 +35,11 @@ NEW_SERVER, NEW_LEVEL = "new-server", 5000.0
 def write_fleet(folder: Path) -> DatasetFile:
     """Two percentages of each server, with a wave, a level of its own and noise."""
     return _write(folder / "fleet.parquet", _fleet())
+
+
+def write_large_fleet(folder: Path) -> DatasetFile:
+    """MANY_SERVERS of the same kind."""
+    return _write(folder / "large-fleet.parquet", _fleet(MANY_SERVERS))
 
 
 def write_fleet_with_gaps(folder: Path) -> DatasetFile:
@@ -56,7 +62,7 @@ def write_recent(folder: Path) -> Path:
     return path
 
 
-def _fleet() -> pa.Table:
+def _fleet(servers: int = SERVERS) -> pa.Table:
     random = np.random.default_rng(SEED)
     steps = np.arange(STEPS)
     return pa.concat_tables(
@@ -68,7 +74,7 @@ def _fleet() -> pa.Table:
                 for place, name in enumerate(TARGETS)
             },
         )
-        for number in range(SERVERS)
+        for number in range(servers)
     )
 
 

@@ -139,6 +139,10 @@ class Lab:
         return fleet.write_fleet(self.folder)
 
     @cached_property
+    def data_of_many(self) -> DatasetFile:
+        return fleet.write_large_fleet(self.folder)
+
+    @cached_property
     def data_with_gaps(self) -> DatasetFile:
         return fleet.write_fleet_with_gaps(self.folder)
 

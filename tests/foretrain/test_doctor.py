@@ -29,7 +29,7 @@ from foretrain.refusals import Refusal
 from trainer.hardware import Hardware
 from trainer.spec import NOT_BUILT_YET, TrainingSpec
 
-CHEAP = ("training", "validation-split", "multi-target")
+CHEAP = ("training", "validation-split", "multi-target", "calibration")
 
 
 def shown(renderable: Any) -> str:

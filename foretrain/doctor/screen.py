@@ -69,7 +69,7 @@ def notes(matrix: Matrix) -> list[str]:
     missing = ", ".join(f"{name} other than {value}" for name, value in NOT_BUILT_YET.items())
     figures = (
         "s: one run from reading the data to the report; windows/s: training alone; MiB: peak resident "
-        f"memory above the imported libraries{imports}; val_loss: best, in the metrics' own units, summed over "
+        f"memory above the imported libraries{imports}; val_loss: best, in the metrics' own units, sum over "
         "targets."
     )
     load = f"a load of {before:.1f} before and {after:.1f} after"

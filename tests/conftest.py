@@ -81,9 +81,9 @@ def empty_postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Each test once on SQLite and once on Postgres."""
+    """Each test once on SQLite and once on Postgres, which `make test-quick` leaves out."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from fastapi.routing import iter_route_contexts
 
 from api.strict_route import StrictRoute
@@ -15,6 +16,7 @@ from tests.api.test_problems import is_problem
 HEAVY = ("torch", "lightning", "pytorch_forecasting", "pandas", "numpy", "matplotlib", "pyarrow")
 
 
+@pytest.mark.slow
 def test_importing_the_api_loads_nothing_that_trains() -> None:
     code = f"import sys, api.main; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -61,6 +61,7 @@ def test_a_suffix_is_the_last_bytes(size: int, count: int) -> None:
         assert part_of(data, f"bytes=-{count}") == data[-count:]
 
 
+@pytest.mark.slow
 @given(header=st.text(max_size=40))
 def test_no_header_breaks_the_parser_or_leaves_the_file(header: str) -> None:
     for text in (header, f"bytes={header}"):

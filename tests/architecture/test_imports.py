@@ -22,6 +22,7 @@ def modules_after(statement: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["api.main", "worker.app", "core.scheduler", "foretrain.cli"])
 def test_the_service_and_the_command_line_load_no_training_library(module: str) -> None:
     assert not modules_after(f"import {module}") & TRAINING

@@ -65,6 +65,7 @@ def test_the_client_needs_neither_the_servers_packages_nor_torch() -> None:
     assert not (HEAVY - {"httpx2"}) & loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

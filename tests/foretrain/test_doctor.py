@@ -120,6 +120,7 @@ def test_a_problem_ends_with_exit_code_1_and_its_name(
     assert "Problems: torch" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_service_that_does_not_answer_is_a_problem_and_its_password_stays_unsaid(tmp_path: Path) -> None:
     seen = doctor(
         tmp_path, FORETRAIN_DATABASE_URL="postgresql+psycopg://me:open-sesame@127.0.0.1:1/foretrain"

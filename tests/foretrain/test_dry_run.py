@@ -42,6 +42,7 @@ def dry_run(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_plan_is_told_without_torch_and_nothing_is_written(metrics_file: Path) -> None:
     shown = dry_run(
         metrics_file, "--encoder-length", "24", "--horizon", "6", "--epochs", "3", "--preset", "production"
@@ -60,12 +61,14 @@ def test_the_plan_is_told_without_torch_and_nothing_is_written(metrics_file: Pat
     assert [path.name for path in metrics_file.parent.iterdir()] == ["metrics.csv"]
 
 
+@pytest.mark.slow
 def test_a_full_output_folder_does_not_stand_in_the_way_of_a_dry_run(metrics_file: Path) -> None:
     shown = dry_run(metrics_file, "--encoder-length", "24", "--horizon", "6", "--out", ".")
 
     assert shown.returncode == 0, shown.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

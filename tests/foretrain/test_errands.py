@@ -34,6 +34,7 @@ def foretrain(environment: dict[str, str], *arguments: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_migrate_then_a_key_with_just_these_scopes(environment: dict[str, str]) -> None:
     assert foretrain(environment, "migrate").returncode == 0
     made = foretrain(environment, "keys", "create", "--tenant", "ops", "--scopes", "jobs:read, datasets:read")
@@ -47,6 +48,7 @@ def test_migrate_then_a_key_with_just_these_scopes(environment: dict[str, str]) 
     assert principal.scopes == {Scope.JOBS_READ, Scope.DATASETS_READ}
 
 
+@pytest.mark.slow
 def test_migrate_twice_changes_nothing(environment: dict[str, str]) -> None:
     foretrain(environment, "migrate")
 
@@ -56,6 +58,7 @@ def test_migrate_twice_changes_nothing(environment: dict[str, str]) -> None:
     assert "as before" in again.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -75,6 +78,7 @@ def test_a_key_that_cannot_be_made_is_refused_in_a_sentence(
     assert refused.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_key_before_the_first_migration_says_what_to_do(environment: dict[str, str]) -> None:
     refused = foretrain(environment, "keys", "create", "--tenant", "ops")
 
@@ -83,6 +87,7 @@ def test_a_key_before_the_first_migration_says_what_to_do(environment: dict[str,
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_bucket_is_made_once(environment: dict[str, str], tmp_path: Path) -> None:
     first = foretrain(environment, "storage", "create-bucket")
     second = foretrain(environment, "storage", "create-bucket")
@@ -92,6 +97,7 @@ def test_the_bucket_is_made_once(environment: dict[str, str], tmp_path: Path) ->
     assert "was there already" in second.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_named_without_its_value(environment: dict[str, str]) -> None:
     environment["FORETRAIN_LEASE_SECONDS"] = "hunter2"
 

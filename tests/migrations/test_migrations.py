@@ -91,6 +91,7 @@ def test_a_database_of_a_later_release_is_known_as_such(empty_url: str) -> None:
     assert migrations.is_newer_than_us(empty_url)
 
 
+@pytest.mark.slow
 def test_processes_that_migrate_at_once_do_it_once(empty_url: str) -> None:
     command = [
         sys.executable,

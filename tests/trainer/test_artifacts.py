@@ -32,6 +32,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 def test_every_artifact_is_there_and_reported_when_it_is_whole(two_targets: Any) -> None:
     reported = [event.name for event in two_targets.observer.of_type("artifact")]
 

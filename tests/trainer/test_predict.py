@@ -120,6 +120,7 @@ def test_known_and_new_servers_are_forecast_as_training_published_them(
     assert not np.allclose(quantiles[2], quantiles[3], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_horizon_begins_behind_the_last_value_of_any_target(
     trained: Any, make_series: Any, make_dataset: Any, tmp_path: Path
 ) -> None:

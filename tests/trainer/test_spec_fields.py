@@ -110,6 +110,7 @@ def test_a_field_changes_the_run(trace: Callable[..., str], field: str) -> None:
     assert trace(**CHANGES[field]) != trace(**BESIDE.get(field, {}))
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_spec_leave_the_same_trace(run_training: Any, make_series: Any) -> None:
     digests = {_digest(run_training(make_series([60]))) for _ in range(2)}
 

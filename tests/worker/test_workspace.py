@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from worker.workspace import run_directory, workspace
 
 
@@ -20,6 +22,7 @@ def test_a_folder_without_an_owner_is_removed_by_the_next_worker(tmp_path: Path)
         assert not abandoned.exists()
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
     with workspace(tmp_path) as one, workspace(tmp_path) as other:
         assert one.exists()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import select, update
 
 from core.database import Database, db_now, later
@@ -57,6 +58,7 @@ def test_one_job_has_one_winner_among_eight_workers(database: Database) -> None:
     assert [winner.job_id for winner in winners] == [job_id]
 
 
+@pytest.mark.slow
 def test_eight_workers_share_forty_jobs_without_a_double(database: Database) -> None:
     with database.sessions.begin() as session:
         data = make_dataset(session)

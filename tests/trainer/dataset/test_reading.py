@@ -102,6 +102,7 @@ def test_a_parquet_file_with_damaged_pages_is_unreadable_and_leaks_no_path(refus
     assert "/" not in problem.detail
 
 
+@pytest.mark.slow
 def test_no_damage_to_a_parquet_file_escapes_as_anything_but_a_problem(write: Write) -> None:
     whole = as_parquet(columns_of(fleet(3, 20)))
     rng = np.random.default_rng(0)

@@ -70,6 +70,7 @@ def lightnings_suggestion(curve: NoisyCurve) -> float:
     return float(rates[torch.argmin(torch.gradient(losses, spacing=[rates])[0])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_nineteen_of_twenty_suggestions_are_near_the_steepest_descent(seed: int) -> None:
     curves = curves_of(seed)

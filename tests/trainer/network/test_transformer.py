@@ -139,6 +139,7 @@ def test_lengths_are_not_looked_at_where_the_caller_vouches_for_them(case: MakeC
     assert torch.equal(fast(x)["prediction"], expected)
 
 
+@pytest.mark.slow
 def test_twenty_steps_of_adam_follow_the_stock_loss(case: MakeCase) -> None:
     shape = case(targets=2)
     twins, x = shape.twins(), shape.batch(32)
@@ -171,6 +172,7 @@ def test_dropout_is_drawn_from_torchs_generator(case: MakeCase) -> None:
     assert not torch.equal(second, first)
 
 
+@pytest.mark.slow
 def test_dropout_of_many_draws_is_that_of_the_stock_network(case: MakeCase) -> None:
     """As many draws of each: means within the error of a mean, spreads alike."""
     stock, fast = case(dropout=0.2).twins()

@@ -125,6 +125,31 @@ JOB: dict[str, Any] = {
     "finished_at": None,
     "links": {"self": f"/v1/jobs/{JOB_ID}"},
 }
+QUEUED_JOB: dict[str, Any] = JOB | {
+    "status": "queued",
+    "phase": None,
+    "revision": 4,
+    "heartbeat_at": None,
+    "progress": None,
+    "queue": {"position": 3, "reason": "Waits for 2 jobs ahead."},
+}
+PAUSED_JOB: dict[str, Any] = JOB | {
+    "status": "paused",
+    "phase": None,
+    "revision": 4,
+    "pause_requested_at": "2026-11-22T12:03:21Z",
+    "heartbeat_at": None,
+}
+CANCELLED_JOB: dict[str, Any] = JOB | {
+    "status": "cancelled",
+    "is_terminal": True,
+    "phase": None,
+    "stop_reason": "cancelled",
+    "revision": 4,
+    "cancel_requested_at": "2026-11-22T12:03:21Z",
+    "heartbeat_at": None,
+    "finished_at": "2026-11-22T12:03:24Z",
+}
 RESOLVED: dict[str, Any] = {"resolved_spec": _SPEC, "adjustments": JOB["adjustments"], "warnings": []}
 ATTEMPT: dict[str, Any] = {
     "attempt": 1,
@@ -181,6 +206,9 @@ def _page(item: dict[str, Any]) -> dict[str, Any]:
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "cancelled_job": CANCELLED_JOB,
+    "paused_job": PAUSED_JOB,
+    "queued_job": QUEUED_JOB,
     "artifacts": _page(ARTIFACT),
     "attempts": _page(ATTEMPT),
     "dataset": DATASET,
@@ -189,7 +217,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "error": ERROR,
     "events": _page(EVENT),
     "job": JOB,
+    "job_change": {"revision": 2, "labels": {"env": "prod", "team": "edge"}, "priority": 10},
     "job_request": JOB_REQUEST,
+    "job_retry": {"from": "checkpoint"},
     "jobs": _page(JOB),
     "liveness": {"status": "alive"},
     "log": _page(LOG_CHUNK),

@@ -14,10 +14,18 @@ from api.openapi import DESCRIPTION, DocumentedApp
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
-from api.routes import artifacts, datasets, health, history, jobs, reference
+from api.routes import artifacts, datasets, health, history, jobs, reference, verbs
 from core.settings import Settings
 
-ROUTERS = (datasets.router, jobs.router, history.router, artifacts.router, reference.router, health.router)
+ROUTERS = (
+    datasets.router,
+    jobs.router,
+    verbs.router,
+    history.router,
+    artifacts.router,
+    reference.router,
+    health.router,
+)
 
 
 def create_app(settings: Settings, queue: Queue | None = None) -> FastAPI:

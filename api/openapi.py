@@ -31,7 +31,7 @@ query parameters are refused. Every GET also answers HEAD. Times are UTC.
 """
 TAGS = [
     {"name": "datasets", "description": "Tables of server metrics."},
-    {"name": "jobs", "description": "Training jobs: submit, follow, cancel."},
+    {"name": "jobs", "description": "Training jobs: submit, follow, pause, resume, cancel, retry."},
     {"name": "artifacts", "description": "What a job has stored: checkpoints, results, reports."},
     {
         "name": "reference",

@@ -29,6 +29,9 @@ SERVICE_CODES = {
     "invalid_transition": ProblemCode(
         409, "Not possible in this status", "`allowed` lists the verbs that fit the job's status."
     ),
+    "stale_revision": ProblemCode(
+        412, "Job has changed meanwhile", "GET the job again and send the `revision` that it has now."
+    ),
     "in_use": ProblemCode(409, "In use", "A job needs it. Cancel the job or wait for its end."),
     "dataset_not_ready": ProblemCode(
         409,

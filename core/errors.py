@@ -59,6 +59,12 @@ class InvalidTransition(Conflict):
         self.allowed = tuple(allowed)
 
 
+class StaleRevision(Conflict):
+    """The job has changed since it was read."""
+
+    code = "stale_revision"
+
+
 class InUse(Conflict):
     code = "in_use"
 

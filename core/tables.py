@@ -223,6 +223,12 @@ class Job(Table):
     heartbeat_at: Mapped[datetime | None]
     claimed_at: Mapped[datetime | None] = mapped_column(doc="Start of the present or last attempt.")
     running_seconds: Mapped[float] = mapped_column(default=0.0, doc="Of attempts that have ended.")
+    earlier_seconds: Mapped[float] = mapped_column(
+        default=0.0, doc="Of these, before the last retry: not counted against max_runtime_seconds."
+    )
+    fresh_after: Mapped[int] = mapped_column(
+        default=0, doc="Attempts up to this one are not gone on from: the job was retried from the beginning."
+    )
 
     progress: Mapped[Json | None]
     best_checkpoint: Mapped[Json | None]

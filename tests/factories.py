@@ -14,7 +14,7 @@ from core.access.repository import find_or_add_tenant
 from core.database import db_now, later
 from core.datasets.lifecycle import DatasetStatus
 from core.ids import new_id
-from core.jobs import service
+from core.jobs import service, verbs
 from core.jobs.claim import ClaimedJob
 from core.jobs.lifecycle import FailureReason, JobStatus
 from core.jobs.schemas import JobCreate
@@ -99,9 +99,9 @@ def make_job(
     data = dataset or make_dataset(session, owner)
     job = service.submit(session, owner.id, JobCreate.model_validate({"dataset_id": data.id} | body))
     if status is JobStatus.CANCELLED:
-        service.cancel(session, owner.id, job.id)
+        verbs.cancel(session, owner.id, job.id)
     elif status is JobStatus.PAUSED:
-        session.execute(update(Job).where(Job.id == job.id).values(status=status))
+        verbs.pause(session, owner.id, job.id)
     elif status is not JobStatus.QUEUED:
         _run(session, job, status)
     session.refresh(job)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from core.jobs.claim import Wishes
-    from trainer.events import ProgressReported
+    from trainer.events import ProgressReported, Wish
 
 logger = structlog.get_logger(__name__)
 
@@ -23,8 +23,8 @@ class Lease:
     """Renews every `heartbeat_seconds`; the answers carry the wishes of the job's owner.
 
     A second thread watches the clock: renewals may hang as well as fail, and a worker whose last good
-    renewal is a whole lease ago must stop, for another one may have its job by now. `on_cancel` and `on_lost`
-    are each called at most once, from these threads.
+    renewal is a whole lease ago must stop, for another one may have its job by now. `on_wish` is called once
+    for each wish that comes, `on_lost` at most once, from these threads.
     """
 
     def __init__(
@@ -34,18 +34,18 @@ class Lease:
         held_since: float,
         heartbeat_seconds: float,
         lease_seconds: float,
-        on_cancel: Callable[[], None],
+        on_wish: Callable[[Wish], None],
         on_lost: Callable[[], None],
     ) -> None:
         """`held_since` is the monotonic time just before the claim."""
         self._renew = renew
         self._heartbeat_seconds = heartbeat_seconds
         self._lease_seconds = lease_seconds
-        self._on_cancel = on_cancel
+        self._on_wish = on_wish
         self._on_lost = on_lost
         self._good_until = held_since + lease_seconds
         self._progress: ProgressReported | None = None
-        self._cancel_told = False
+        self._told: set[Wish] = set()
         self._lost = threading.Event()
         self._over = threading.Event()
         self._threads = [
@@ -108,9 +108,14 @@ class Lease:
             self._good_until = asked_at + self._lease_seconds
             if self._progress is progress:
                 self._progress = None
-            if wishes.cancel and not self._cancel_told:
-                self._cancel_told = True
-                self._on_cancel()
+            self._pass_on(wishes)
+
+    def _pass_on(self, wishes: Wishes) -> None:
+        wished: dict[Wish, bool] = {"cancel": wishes.cancel, "pause": wishes.pause}
+        for wish, is_wished in wished.items():
+            if is_wished and wish not in self._told:
+                self._told.add(wish)
+                self._on_wish(wish)
 
     def _watch(self) -> None:
         while not self._over.wait(max(0.0, self._good_until - time.monotonic())):

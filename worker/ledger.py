@@ -12,7 +12,7 @@ from core.jobs import service as jobs
 from core.jobs.schemas import MetricReport
 from core.storage import artifact_key
 from trainer.events import CheckpointSaved, MetricsReported, PhaseStarted, Resolved, Warned
-from worker.outcome import JobCancelled, JobFailed, JobRequeued, JobSucceeded
+from worker.outcome import JobCancelled, JobFailed, JobPaused, JobRequeued, JobSucceeded
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -129,5 +129,7 @@ class Ledger:
                     jobs.fail(session, job_id, token, outcome.code, outcome.message)
                 case JobCancelled():
                     jobs.cancelled(session, job_id, token)
+                case JobPaused():
+                    jobs.paused(session, job_id, token)
                 case JobRequeued():
                     jobs.requeue(session, job_id, token, outcome.reason, outcome.message)

@@ -38,12 +38,17 @@ class JobCancelled:
 
 
 @dataclass(frozen=True)
+class JobPaused:
+    pass
+
+
+@dataclass(frozen=True)
 class JobRequeued:
     reason: RequeueReason
     message: str
 
 
-Outcome = JobSucceeded | JobFailed | JobCancelled | JobRequeued
+Outcome = JobSucceeded | JobFailed | JobCancelled | JobPaused | JobRequeued
 
 
 def judge(
@@ -88,6 +93,8 @@ def judge_unstarted(wish: Wish, *, has_checkpoint: bool = False) -> Outcome:
     match wish:
         case "cancel":
             return JobCancelled()
+        case "pause":
+            return JobPaused()
         case "time_limit" if has_checkpoint:
             return JobSucceeded("time_limit")
         case "time_limit":

@@ -244,7 +244,7 @@ def _hold_lease(bench: Bench, ledger: Ledger, reins: Reins, held_since: float) -
         held_since=held_since,
         heartbeat_seconds=bench.settings.heartbeat_seconds,
         lease_seconds=bench.settings.lease_seconds,
-        on_cancel=partial(reins.ask, "cancel"),
+        on_wish=reins.ask,
         on_lost=reins.cut,
     )
 

@@ -1,4 +1,4 @@
-"""Submitting, following and cancelling training jobs."""
+"""Submitting and following training jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Query, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from api.dependencies import (
@@ -56,12 +56,6 @@ def _to_utc(moment: datetime) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError:
         raise PydanticCustomError("out_of_range", "the time lies outside of the calendar in UTC") from None
-
-
-class EmptyBody(BaseModel):
-    """No fields yet."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339), AfterValidator(_to_utc)]
@@ -214,37 +208,3 @@ def get_job(
     wait_seconds = RETRY_AFTER_SECONDS.get(job.status)
     headers = {} if wait_seconds is None else {"Retry-After": str(wait_seconds)}
     return polled_response(request, job.model_dump_json(), etag, headers)
-
-
-@router.post(
-    "/v1/jobs/{job_id}/cancel",
-    response_model=JobRead,
-    operation_id="cancel_job",
-    summary="Cancel a job",
-    responses=answers(
-        "body_timeout",
-        "incomplete_body",
-        "invalid_json",
-        "invalid_transition",
-        "not_found",
-        "too_large",
-        "unsupported_media_type",
-        ok_200=json_answer("The job is cancelled, now or before.", "job"),
-        ok_202=json_answer(
-            "The wish is noted: the trainer saves and stops, then the job is cancelled.",
-            "job",
-            model=JobRead,
-        ),
-    ),
-)
-def cancel_job(
-    *,
-    caller: JobsWriter,
-    resources: Service,
-    job_id: JobId,
-    _body: EmptyBody | None = None,
-) -> Response:
-    """Ends a job that waits at once, one that runs after a last checkpoint. Repeating it does no harm."""
-    with resources.db.sessions.begin() as session:
-        job = reading.read_job(session, service.cancel(session, caller.tenant_id, job_id))
-    return Response(job.model_dump_json(), 200 if job.is_terminal else 202, media_type="application/json")

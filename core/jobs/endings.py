@@ -50,6 +50,14 @@ def cancel(session: Session, job: Job, **counters: int) -> JobStatus:
     return _end(session, job, JobStatus.CANCELLED, NewEvent("job.cancelled"), values)
 
 
+def pause(session: Session, job: Job, **values: Any) -> JobStatus:
+    """Until it is resumed, from the last stored state. With a cancel wish the job is cancelled instead."""
+    if job.cancel_requested_at is not None:
+        return cancel(session, job)
+    values = {"reason_code": None, "reason_message": None, **values}
+    return _end(session, job, JobStatus.PAUSED, NewEvent("job.paused"), values)
+
+
 def try_again(session: Session, job: Job, reason: RequeueReason, message: str) -> JobStatus:
     """Queues the job once more, unless a wish, its attempts or its running time say otherwise."""
     rule = REQUEUE_RULES[reason]
@@ -57,8 +65,11 @@ def try_again(session: Session, job: Job, reason: RequeueReason, message: str) -
         counters, used_up = {"failures": job.failures + 1}, job.failures + 1 >= job.max_attempts
     else:
         counters, used_up = {"preemptions": job.preemptions + 1}, job.preemptions + 1 > MAX_PREEMPTIONS
+    given = {"reason_code": reason.value, "reason_message": clean_text(message)[:MAX_MESSAGE], **counters}
     if job.cancel_requested_at is not None:
         return cancel(session, job, **counters)
+    if job.pause_requested_at is not None:
+        return pause(session, job, **given)
     if used_up:
         return fail(session, job, rule.gives_up_as, f"{message} {rule.cure}".rstrip(), **counters)
     if _runtime_is_used_up(session, job):
@@ -68,9 +79,7 @@ def try_again(session: Session, job: Job, reason: RequeueReason, message: str) -
         "queued_at": db_now(),
         "not_before": later(db_now(), wait) if wait else None,
         "progress": None,
-        "reason_code": reason.value,
-        "reason_message": clean_text(message)[:MAX_MESSAGE],
-        **counters,
+        **given,
     }
     event = NewEvent("job.queued", {"reason": reason.value, "message": message})
     return _end(session, job, JobStatus.QUEUED, event, values, outcome=reason.value)
@@ -79,8 +88,8 @@ def try_again(session: Session, job: Job, reason: RequeueReason, message: str) -
 def _runtime_is_used_up(session: Session, job: Job) -> bool:
     if job.max_runtime_seconds is None or job.claimed_at is None:
         return False
-    running = job.running_seconds + (read_clock(session) - job.claimed_at).total_seconds()
-    return running >= job.max_runtime_seconds
+    before = job.running_seconds - job.earlier_seconds
+    return before + (read_clock(session) - job.claimed_at).total_seconds() >= job.max_runtime_seconds
 
 
 def _end_at_time_limit(session: Session, job: Job) -> JobStatus:

@@ -32,14 +32,14 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.CANCELLED: frozenset({JobStatus.QUEUED}),
 }
 
-# What a customer may ask for in each status; pause, resume and retry are not built yet.
+# What a customer may ask for in each status.
 ALLOWED_VERBS: dict[JobStatus, tuple[Verb, ...]] = {
-    JobStatus.QUEUED: ("cancel",),
-    JobStatus.RUNNING: ("cancel",),
-    JobStatus.PAUSED: ("cancel",),
+    JobStatus.QUEUED: ("cancel", "pause"),
+    JobStatus.RUNNING: ("cancel", "pause"),
+    JobStatus.PAUSED: ("cancel", "pause", "resume"),
     JobStatus.SUCCEEDED: (),
-    JobStatus.FAILED: (),
-    JobStatus.CANCELLED: ("cancel",),
+    JobStatus.FAILED: ("retry",),
+    JobStatus.CANCELLED: ("cancel", "retry"),
 }
 
 

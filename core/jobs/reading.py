@@ -32,7 +32,7 @@ from core.tables import Artifact, Job
 from core.workers import service as workers
 
 STALLED_AFTER = timedelta(seconds=15)  # three heartbeats
-LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel")
+LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel", "pause", "resume", "retry")
 
 
 @dataclass(frozen=True)

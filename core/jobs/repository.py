@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.database import db_now, later, seconds_between
@@ -131,10 +131,11 @@ def note(
     return _change(session, job_id, _owned_by(token), event, values or {})
 
 
-def note_wish(session: Session, job: Job, event: NewEvent) -> Job | None:
-    """Notes the owner's wish to cancel a running job."""
-    values = {"cancel_requested_at": db_now(), "revision": Job.revision + 1}
-    return _change(session, job.id, [Job.status == JobStatus.RUNNING], event, values)
+def change_facts(session: Session, job: Job, event: NewEvent, values: Values) -> Job | None:
+    """Changes what the owner decides beside the status, wishes among it; a new revision."""
+    return _change(
+        session, job.id, [Job.status == job.status], event, {**values, "revision": Job.revision + 1}
+    )
 
 
 def _change(
@@ -158,6 +159,24 @@ def _write_event(session: Session, job: Job, event: NewEvent) -> None:
     row = JobEvent(job_id=job.id, seq=job.last_seq, id=new_id("evt"), type=event.type, data=event.data(job))
     session.add(row)
     session.flush()
+
+
+def last_queued(session: Session, job_id: str) -> dict[str, Any]:
+    """What the event says that brought the job into the queue last."""
+    statement = (
+        select(JobEvent.data)
+        .where(JobEvent.job_id == job_id, JobEvent.type == "job.queued")
+        .order_by(JobEvent.seq.desc())
+        .limit(1)
+    )
+    return session.scalars(statement).one()
+
+
+def remove(session: Session, job_ids: Collection[str]) -> list[str]:
+    """Deletes jobs with all that hangs on them; the storage keys of their artifacts."""
+    keys = session.scalars(select(Artifact.storage_key).where(Artifact.job_id.in_(job_ids))).all()
+    session.execute(delete(Job).where(Job.id.in_(job_ids)), execution_options={"synchronize_session": False})
+    return list(keys)
 
 
 def _close_attempt(session: Session, job: Job, outcome: str) -> None:
@@ -248,18 +267,19 @@ def claimable_by_queue(session: Session) -> dict[str, int]:
     return dict(rows.all())
 
 
-def artifacts_named(session: Session, job_id: str, names: Collection[str]) -> Sequence[Artifact]:
-    """Of all attempts, the newest first."""
+def artifacts_to_go_on_from(session: Session, job: Job, names: Collection[str]) -> Sequence[Artifact]:
+    """Of all attempts since the job was last begun, the newest first."""
     return session.scalars(
         select(Artifact)
-        .where(Artifact.job_id == job_id, Artifact.name.in_(names))
+        .where(Artifact.job_id == job.id, Artifact.name.in_(names), Artifact.attempt > job.fresh_after)
         .order_by(Artifact.attempt.desc())
     ).all()
 
 
-def count_attempts(session: Session, job_id: str, outcome: str) -> int:
-    """How many have ended so."""
-    statement = select(func.count()).where(JobAttempt.job_id == job_id, JobAttempt.outcome == outcome)
+def count_attempts(session: Session, job: Job, outcome: str) -> int:
+    """How many have ended so since the job was last begun."""
+    ended_so = (JobAttempt.job_id == job.id, JobAttempt.outcome == outcome)
+    statement = select(func.count()).where(*ended_so, JobAttempt.attempt > job.fresh_after)
     return session.scalars(statement).one()
 
 

@@ -22,7 +22,9 @@ class JobLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    max_runtime_seconds: int | None = Field(None, ge=1, description="Running time over all attempts.")
+    max_runtime_seconds: int | None = Field(
+        None, ge=1, description="Running time over all attempts; a retry starts to count anew."
+    )
     max_pending_seconds: int | None = Field(None, ge=1, description="Each stay in the queue.")
     max_attempts: int = Field(3, ge=1, le=20, description="Lost or crashed runs before the job fails.")
 
@@ -38,6 +40,31 @@ class JobCreate(BaseModel):
     priority: int = Field(0, ge=-100, le=100, strict=True, description="Higher first.")
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     limits: JobLimits = Field(default_factory=JobLimits)
+
+
+class JobChange(BaseModel):
+    """What can be changed of a job, whatever its status. What is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    revision: int = Field(ge=1, strict=True, description="The `revision` the job was read at.")
+    labels: dict[LabelKey, LabelValue] | None = Field(
+        None, max_length=32, description="These take the place of all there are."
+    )
+    priority: int | None = Field(None, ge=-100, le=100, strict=True, description="Higher first.")
+
+
+RetryFrom = Literal["beginning", "checkpoint"]
+
+
+class JobRetry(BaseModel):
+    """Where a retried job starts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: RetryFrom = Field(
+        "beginning", alias="from", description="`checkpoint`: go on from the last stored state, if any."
+    )
 
 
 class JobWarning(BaseModel):

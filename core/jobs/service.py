@@ -1,8 +1,8 @@
-"""What can be done with a job: by its owner, by the worker that holds its token, by the scheduler.
+"""What is done with a job: submitted, run by the worker that holds its token, minded by the scheduler.
 
-Functions take a session and never commit. Those of a worker are guarded by (job_id, token) and raise
-LeaseLost where no running row matches: then somebody else owns the job, and the worker stops its child
-and writes nothing more.
+What else its owner may ask for is in `verbs`. Functions take a session and never commit. Those of a worker
+are guarded by (job_id, token) and raise LeaseLost where no running row matches: then somebody else owns the
+job, and the worker stops its child and writes nothing more.
 """
 
 from __future__ import annotations
@@ -20,16 +20,13 @@ from core.errors import (
     DatasetNotReady,
     FieldProblem,
     InvalidSpec,
-    InvalidTransition,
     LeaseLost,
-    NotFound,
 )
 from core.ids import new_id
 from core.jobs import endings, recording, repository
 from core.jobs.claim import ClaimedDataset, ClaimedJob, RegisteredArtifact, StoredCheckpoint, Wishes
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import (
-    ALLOWED_VERBS,
     FAULTS,
     FailureReason,
     JobStatus,
@@ -107,42 +104,6 @@ def _queue_for(session: Session, spec: TrainingSpec) -> str:
     return "gpu" if spec.accelerator == "cuda" else "cpu"
 
 
-def cancel(session: Session, tenant_id: str, job_id: str) -> Job:
-    """Cancels at once what does not run; notes the wish on a running job (still `running`: answer 202).
-
-    A cancelled job is returned as it is. Raises NotFound and InvalidTransition.
-    """
-    job = repository.lock(session, tenant_id, job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id}.")
-    if "cancel" not in ALLOWED_VERBS[job.status]:
-        raise InvalidTransition(
-            f"A job that has {job.status} cannot be cancelled.", ALLOWED_VERBS[job.status]
-        )
-    if job.status is JobStatus.CANCELLED or (
-        job.status is JobStatus.RUNNING and job.cancel_requested_at is not None
-    ):
-        return job
-    if job.status is JobStatus.RUNNING:
-        return _still_there(repository.note_wish(session, job, NewEvent("job.cancel_requested")))
-    # What an earlier attempt failed of is no reason of this end.
-    wished = {
-        "cancel_requested_at": db_now(),
-        "stop_reason": "cancelled",
-        "reason_code": None,
-        "reason_message": None,
-        "not_before": None,
-    }
-    event = NewEvent("job.cancelled")
-    return _still_there(repository.transition(session, job.id, JobStatus.CANCELLED, event, values=wished))
-
-
-def _still_there(job: Job | None) -> Job:
-    if job is None:
-        raise AssertionError("a locked row changed under our hands")
-    return job
-
-
 def claim(
     session: Session, queue: str, worker_name: str, lease_seconds: float, devices: int = 1
 ) -> ClaimedJob | None:
@@ -163,11 +124,15 @@ def claim(
         dataset=_claimed_dataset(dataset),
         seed=job.seed,
         max_runtime_seconds=limit,
-        remaining_runtime_seconds=None if limit is None else max(0.0, limit - job.running_seconds),
+        remaining_runtime_seconds=None if limit is None else max(0.0, limit - _counted_seconds(job)),
         checkpoints=_resume_states(session, job),
-        has_weights=bool(repository.artifacts_named(session, job.id, WEIGHTS)),
-        memory_kills=repository.count_attempts(session, job.id, RequeueReason.OUT_OF_MEMORY),
+        has_weights=bool(repository.artifacts_to_go_on_from(session, job, WEIGHTS)),
+        memory_kills=repository.count_attempts(session, job, RequeueReason.OUT_OF_MEMORY),
     )
+
+
+def _counted_seconds(job: Job) -> float:
+    return job.running_seconds - job.earlier_seconds
 
 
 def _claimed_dataset(dataset: Dataset) -> ClaimedDataset:
@@ -186,7 +151,7 @@ def _claimed_dataset(dataset: Dataset) -> ClaimedDataset:
 def _resume_states(session: Session, job: Job) -> tuple[StoredCheckpoint, ...]:
     return tuple(
         StoredCheckpoint(row.storage_key, row.step, row.sha256, row.attempt)
-        for row in repository.artifacts_named(session, job.id, [RESUME_STATE])
+        for row in repository.artifacts_to_go_on_from(session, job, [RESUME_STATE])
     )
 
 
@@ -328,12 +293,17 @@ def cancelled(session: Session, job_id: str, token: int) -> None:
     endings.cancel(session, _owned(repository.lock_running(session, job_id, token)))
 
 
+def paused(session: Session, job_id: str, token: int) -> JobStatus:
+    """The same for a job that shall go on later; cancelled where that was wished meanwhile."""
+    return endings.pause(session, _owned(repository.lock_running(session, job_id, token)))
+
+
 def requeue(session: Session, job_id: str, token: int, reason: RequeueReason, message: str = "") -> JobStatus:
     """Ends a run that neither finished nor failed; the status it led to.
 
-    cancelled with a cancel wish; failed when the attempts are used up; at the end of the running time
-    succeeded with `time_limit` if there is a checkpoint, else failed `timed_out`; otherwise queued, after a
-    crash with a back-off.
+    cancelled with a cancel wish, paused with a pause wish; failed when the attempts are used up; at the end
+    of the running time succeeded with `time_limit` if there is a checkpoint, else failed `timed_out`;
+    otherwise queued, after a crash with a back-off.
     """
     job = _owned(repository.lock_running(session, job_id, token))
     return endings.try_again(session, job, reason, message)
@@ -355,8 +325,8 @@ def fail_overdue(session: Session, limit: int = 100) -> list[str]:
         message = f"No worker took the job within max_pending_seconds ({job.max_pending_seconds})."
         values = {"reason_code": code.value, "reason_message": message, "fault": FAULTS[code]}
         event = NewEvent("job.failed", {"code": code.value, "message": message, "fault": FAULTS[code]})
-        _still_there(repository.transition(session, job.id, JobStatus.FAILED, event, values=values))
-        failed.append(job.id)
+        if repository.transition(session, job.id, JobStatus.FAILED, event, values=values) is not None:
+            failed.append(job.id)
     return failed
 
 

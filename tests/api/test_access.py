@@ -15,6 +15,7 @@ from tests.factories import make_dataset, make_job, make_tenant
 
 BODIES: dict[Operation, dict[str, Any]] = {
     Operation("POST", "/v1/jobs"): {"json": {"dataset_id": "ds_" + "0" * 32}},
+    Operation("PATCH", "/v1/jobs/{job_id}"): {"json": {"revision": 1}},
     Operation("POST", "/v1/datasets"): {"params": {"format": "csv"}, "content": b"timestamp,cpu_percent\n"},
 }
 
@@ -67,6 +68,8 @@ def test_a_key_without_the_scope_may_not_even_learn_whether_a_thing_exists(api: 
         ("DELETE", "datasets"): Scope.DATASETS_WRITE,
         ("GET", "jobs"): Scope.JOBS_READ,
         ("POST", "jobs"): Scope.JOBS_WRITE,
+        ("PATCH", "jobs"): Scope.JOBS_WRITE,
+        ("DELETE", "jobs"): Scope.JOBS_WRITE,
     }
     for operation in closed_operations(api):
         scope = needed[operation.method, operation.path.split("/")[2]]
@@ -120,9 +123,10 @@ def test_what_another_tenant_has_is_not_found_on_any_route(
         if not operation.is_about_one_thing:
             continue
         url = operation.url(job_id=job_id, dataset_id=dataset_id)
-        answer = any_api.client.request(operation.method, url)
+        body = BODIES.get(operation, {})
+        answer = any_api.client.request(operation.method, url, **body)
         assert answer.status_code == 404, operation
-        missing = any_api.client.request(operation.method, operation.url())
+        missing = any_api.client.request(operation.method, operation.url(), **body)
         hide = {"request_id", "instance", "detail"}
         assert {k: v for k, v in answer.json().items() if k not in hide} == {
             k: v for k, v in missing.json().items() if k not in hide

@@ -1,4 +1,4 @@
-"""Submitting, reading, listing and cancelling jobs."""
+"""Submitting, reading and listing jobs."""
 
 from __future__ import annotations
 
@@ -315,34 +315,3 @@ def test_a_cursor_of_another_list_or_sorting_is_refused(api: RunningApi) -> None
     cursor = api.client.get("/v1/jobs?limit=1").json()["next_cursor"]
     is_problem(api.client.get(f"/v1/jobs?sort=created_at&cursor={cursor}"), 422, "invalid_request")
     is_problem(api.client.get(f"/v1/datasets?cursor={cursor}"), 422, "invalid_request")
-
-
-# --- cancelling
-
-
-def test_a_queued_job_is_cancelled_at_once_and_again_without_effect(any_api: RunningApi) -> None:
-    job_id = existing_job(any_api)
-    first = any_api.client.post(f"/v1/jobs/{job_id}/cancel")
-    assert (first.status_code, first.json()["status"]) == (200, "cancelled")
-    again = any_api.client.post(f"/v1/jobs/{job_id}/cancel")
-    assert (again.status_code, again.json()["status"]) == (200, "cancelled")
-    assert again.json()["revision"] == first.json()["revision"]
-
-
-def test_a_running_job_notes_the_wish(any_api: RunningApi) -> None:
-    job_id = existing_job(any_api, JobStatus.RUNNING)
-    answer = any_api.client.post(f"/v1/jobs/{job_id}/cancel", json={})
-    assert answer.status_code == 202
-    assert answer.json()["status"] == "running"
-    assert answer.json()["cancel_requested_at"]
-
-
-@pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.FAILED])
-def test_a_job_that_has_ended_cannot_be_cancelled(any_api: RunningApi, status: JobStatus) -> None:
-    answer = any_api.client.post(f"/v1/jobs/{existing_job(any_api, status)}/cancel")
-    assert is_problem(answer, 409, "invalid_transition")["allowed"] == []
-
-
-def test_cancel_takes_no_fields(api: RunningApi) -> None:
-    answer = api.client.post(f"/v1/jobs/{existing_job(api)}/cancel", json={"mode": "now"})
-    assert is_problem(answer, 422, "invalid_request")["errors"][0]["pointer"] == "/mode"

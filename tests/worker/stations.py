@@ -17,7 +17,7 @@ from core.access import service as access
 from core.access.scopes import Scope
 from core.database import Database, connect
 from core.datasets import service as datasets
-from core.jobs import reading
+from core.jobs import reading, verbs
 from core.jobs import service as jobs
 from core.jobs.schemas import ArtifactRead, JobCreate, JobLimits, JobRead
 from core.settings import Settings
@@ -66,7 +66,15 @@ class Station:
 
     def cancel(self, job_id: str) -> None:
         with self.db.sessions.begin() as session:
-            jobs.cancel(session, self.tenant_id, job_id)
+            verbs.cancel(session, self.tenant_id, job_id)
+
+    def pause(self, job_id: str) -> None:
+        with self.db.sessions.begin() as session:
+            verbs.pause(session, self.tenant_id, job_id)
+
+    def resume(self, job_id: str) -> None:
+        with self.db.sessions.begin() as session:
+            verbs.resume(session, self.tenant_id, job_id)
 
     def let_queued_jobs_start(self) -> None:
         """As if the back-off after a failure were over."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from core.errors import LeaseLost
 from core.jobs.claim import Wishes
-from trainer.events import ProgressReported
+from trainer.events import ProgressReported, Wish
 from worker.lease import Lease
 
 SOON = 10.0
@@ -33,7 +33,7 @@ class Renewals:
         return self.answer
 
 
-def ignore() -> None:
+def ignore(_wish: Wish | None = None) -> None:
     pass
 
 
@@ -42,7 +42,7 @@ def make_lease(
     *,
     heartbeat: float = 0.01,
     lease: float = HOURS,
-    on_cancel: Callable[[], None] = ignore,
+    on_wish: Callable[[Wish], None] = ignore,
     on_lost: Callable[[], None] = ignore,
 ) -> Lease:
     return Lease(
@@ -50,7 +50,7 @@ def make_lease(
         held_since=time.monotonic(),
         heartbeat_seconds=heartbeat,
         lease_seconds=lease,
-        on_cancel=on_cancel,
+        on_wish=on_wish,
         on_lost=on_lost,
     )
 
@@ -75,13 +75,16 @@ def test_progress_that_could_not_be_delivered_goes_with_the_next_renewal() -> No
     assert renewals.carried[:2] == [HALFWAY, HALFWAY]
 
 
-def test_the_wish_to_cancel_comes_back_once() -> None:
-    renewals = Renewals(Wishes(cancel=True, pause=False))
+def test_each_wish_comes_back_once() -> None:
+    renewals = Renewals(Wishes(cancel=False, pause=True))
     calls: list[str] = []
-    with make_lease(renewals, on_cancel=lambda: calls.append("cancel"), on_lost=lambda: calls.append("lost")):
+    with make_lease(renewals, on_wish=calls.append, on_lost=lambda: calls.append("lost")):
+        assert renewals.second_came.wait(SOON)
+        renewals.second_came.clear()
+        renewals.answer = Wishes(cancel=True, pause=True)
         assert renewals.second_came.wait(SOON)
 
-    assert calls == ["cancel"]
+    assert calls == ["pause", "cancel"]
 
 
 def test_a_fenced_renewal_loses_the_lease_at_once() -> None:

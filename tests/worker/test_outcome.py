@@ -4,7 +4,7 @@ import pytest
 
 from core.jobs.lifecycle import FailureReason, RequeueReason
 from trainer.events import Failed, FailureCode, Finished, Stopped, Wish
-from worker.outcome import JobCancelled, JobFailed, JobRequeued, JobSucceeded, Outcome, judge
+from worker.outcome import JobCancelled, JobFailed, JobPaused, JobRequeued, JobSucceeded, Outcome, judge
 from worker.trainer_process import Ending
 
 DONE = Finished(stop_reason="completed", summary={"val_loss": 1.0})
@@ -90,6 +90,11 @@ def test_a_drained_job_goes_back_into_the_queue(ending: Ending) -> None:
 
     assert isinstance(outcome, JobRequeued)
     assert outcome.reason is RequeueReason.DRAINED
+
+
+@pytest.mark.parametrize("ending", [CLEAN, KILLED, CRASHED])
+def test_a_job_that_shall_pause_is_paused_even_if_it_had_to_be_killed(ending: Ending) -> None:
+    assert judge(None, ending, "pause", has_checkpoint=False) == JobPaused()
 
 
 @pytest.mark.parametrize(

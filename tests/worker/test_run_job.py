@@ -180,6 +180,37 @@ def test_cancel_kills_a_deaf_trainer_after_the_grace(tmp_path: Path, write_train
         assert here.job(job_id).status == "cancelled"
 
 
+def test_a_paused_job_frees_its_worker_and_goes_on_later(here: Station, write_trainer: WriteTrainer) -> None:
+    body = """
+        folder = Path(sys.argv[1])
+        if (folder / "resume.safetensors").exists():
+            tell("finished", stop_reason="completed", summary={})
+            sys.exit()
+        out = folder / "out"
+        out.mkdir()
+        (Path(sys.argv[0]).parent / "pid").write_text(str(os.getpid()))
+        wish = next_wish()
+        (out / "resume.safetensors").write_text("state")
+        tell("checkpoint", name="resume.safetensors", step=5, epoch=0, val_loss=None)
+        tell("stopped", wish=wish, step=5)
+    """
+    job_id, other_id = here.submit(), here.submit()
+    trainer = write_trainer(body)
+
+    with Running(here, trainer) as running:
+        child = running.child()
+        here.pause(job_id)
+        here.pause(other_id)
+        assert child.ends_within(SOON)
+    paused = here.job(job_id)
+    here.resume(job_id)
+    assert run(here, trainer) == 1
+
+    assert (paused.status, paused.failures, paused.preemptions) == ("paused", 0, 0)
+    assert (here.job(job_id).status, here.job(job_id).attempt) == ("succeeded", 2)
+    assert (here.job(other_id).status, here.job(other_id).attempt) == ("paused", 0)
+
+
 def test_a_draining_worker_gives_its_job_back_and_takes_no_other(
     here: Station, write_trainer: WriteTrainer
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from core.database import Database, db_now, later
-from core.jobs import reading, service
+from core.jobs import reading, service, verbs
 from core.jobs.claim import ClaimedJob
 from core.jobs.lifecycle import JobStatus, RequeueReason
 from core.tables import Job
@@ -182,7 +182,7 @@ def test_a_job_is_not_claimed_before_its_time(database: Database) -> None:
 def test_cancel_of_a_queued_job_never_starts_it(database: Database) -> None:
     with database.sessions.begin() as session:
         job = make_job(session)
-        service.cancel(session, job.tenant_id, job.id)
+        verbs.cancel(session, job.tenant_id, job.id)
 
     assert claim(database) is None
 
@@ -198,7 +198,7 @@ def test_cancel_and_claim_at_once_agree_on_what_happened(database: Database) -> 
                 claims.append(claim(database))
             else:
                 with database.sessions.begin() as session:
-                    service.cancel(session, job.tenant_id, job.id)
+                    verbs.cancel(session, job.tenant_id, job.id)
 
         at_once(2, race)
 

@@ -6,14 +6,13 @@ import pytest
 from sqlalchemy import select, update
 
 from core.database import Database, db_now, later
-from core.errors import InvalidTransition, NotFound
-from core.jobs import endings, reading, repository, service
+from core.jobs import endings, reading, repository, service, verbs
 from core.jobs.claim import ClaimedJob
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import MAX_PREEMPTIONS, TRANSITIONS, FailureReason, JobStatus, RequeueReason
 from core.jobs.schemas import JobRead
 from core.tables import Artifact, Job
-from tests.factories import claim_job, expire_lease, make_job, make_tenant
+from tests.factories import claim_job, expire_lease, make_job
 
 
 def run(db: Database, **body: object) -> ClaimedJob:
@@ -82,7 +81,7 @@ def test_a_wish_that_came_too_late_changes_nothing(database: Database) -> None:
     claimed = run(database)
 
     with database.sessions.begin() as session:
-        service.cancel(session, claimed.tenant_id, claimed.job_id)
+        verbs.cancel(session, claimed.tenant_id, claimed.job_id)
         service.finish(session, claimed.job_id, claimed.token, "completed", {})
 
     assert read(database, claimed).status is JobStatus.SUCCEEDED
@@ -114,7 +113,7 @@ def test_a_job_wished_cancelled_never_reads_as_failed(database: Database) -> Non
     claimed = run(database)
 
     with database.sessions.begin() as session:
-        service.cancel(session, claimed.tenant_id, claimed.job_id)
+        verbs.cancel(session, claimed.tenant_id, claimed.job_id)
         ended = service.fail(session, claimed.job_id, claimed.token, FailureReason.INTERNAL, "killed")
 
     job = read(database, claimed)
@@ -146,12 +145,49 @@ def test_a_lease_that_still_runs_is_left_alone(database: Database) -> None:
     assert read(database, claimed).status is JobStatus.RUNNING
 
 
-def test_a_lost_job_with_a_cancel_wish_is_cancelled(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("wishes", "becomes"),
+    [
+        (["cancel"], JobStatus.CANCELLED),
+        (["pause"], JobStatus.PAUSED),
+        (["pause", "cancel"], JobStatus.CANCELLED),
+    ],
+)
+def test_a_wish_outlives_its_worker_and_cancel_beats_pause(
+    database: Database, wishes: list[str], becomes: JobStatus
+) -> None:
+    claimed = run(database, limits={"max_attempts": 1})
+    with database.sessions.begin() as session:
+        for wish in wishes:
+            getattr(verbs, wish)(session, claimed.tenant_id, claimed.job_id)
+
+    assert lose(database, claimed) == [(claimed.job_id, becomes)]
+
+    assert read(database, claimed).failures == 1
+
+
+def test_a_paused_run_counts_nowhere_and_says_no_reason(database: Database) -> None:
     claimed = run(database)
     with database.sessions.begin() as session:
-        service.cancel(session, claimed.tenant_id, claimed.job_id)
+        verbs.pause(session, claimed.tenant_id, claimed.job_id)
+        assert service.paused(session, claimed.job_id, claimed.token) is JobStatus.PAUSED
 
-    assert lose(database, claimed) == [(claimed.job_id, JobStatus.CANCELLED)]
+    job = read(database, claimed)
+    assert (job.status, job.failures, job.preemptions, job.status_reason) == ("paused", 0, 0, None)
+    with database.readers.begin() as session:
+        [attempt] = reading.list_attempts(session, claimed.tenant_id, claimed.job_id)
+    assert attempt.outcome == "paused"
+
+
+def test_a_run_that_stopped_for_a_pause_is_cancelled_where_that_was_wished_meanwhile(
+    database: Database,
+) -> None:
+    claimed = run(database)
+    with database.sessions.begin() as session:
+        for wish in (verbs.pause, verbs.cancel):
+            wish(session, claimed.tenant_id, claimed.job_id)
+
+        assert service.paused(session, claimed.job_id, claimed.token) is JobStatus.CANCELLED
 
 
 def test_a_job_lost_too_often_fails_as_worker_lost(database: Database) -> None:
@@ -253,7 +289,7 @@ def test_a_job_cancelled_while_it_waits_again_does_not_read_as_crashed(database:
     requeue(database, claimed, RequeueReason.CRASHED)
 
     with database.sessions.begin() as session:
-        service.cancel(session, claimed.tenant_id, claimed.job_id)
+        verbs.cancel(session, claimed.tenant_id, claimed.job_id)
 
     job = read(database, claimed)
     assert (job.status, job.stop_reason, job.status_reason) == ("cancelled", "cancelled", None)
@@ -298,58 +334,6 @@ def test_a_job_that_nobody_takes_fails_in_the_end(database: Database) -> None:
     assert job.status is JobStatus.FAILED
     assert job.status_reason is not None
     assert (job.status_reason.code, job.fault) == ("pending_timeout", "capacity")
-
-
-@pytest.mark.parametrize(
-    ("status", "becomes"),
-    [
-        (JobStatus.QUEUED, JobStatus.CANCELLED),
-        (JobStatus.RUNNING, JobStatus.RUNNING),
-        (JobStatus.PAUSED, JobStatus.CANCELLED),
-        (JobStatus.CANCELLED, JobStatus.CANCELLED),
-    ],
-)
-def test_cancel_does_what_the_status_allows(
-    database: Database, status: JobStatus, becomes: JobStatus
-) -> None:
-    with database.sessions.begin() as session:
-        job = make_job(session, status)
-
-        cancelled = service.cancel(session, job.tenant_id, job.id)
-
-        assert cancelled.status is becomes
-        assert cancelled.cancel_requested_at is not None
-
-
-@pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.FAILED])
-def test_what_has_ended_cannot_be_cancelled(sqlite: Database, status: JobStatus) -> None:
-    with sqlite.sessions.begin() as session:
-        job = make_job(session, status)
-
-        with pytest.raises(InvalidTransition) as refusal:
-            service.cancel(session, job.tenant_id, job.id)
-
-    assert refusal.value.allowed == ()
-
-
-def test_a_repeated_cancel_changes_nothing_more(database: Database) -> None:
-    with database.sessions.begin() as session:
-        job = make_job(session, JobStatus.RUNNING)
-        first = service.cancel(session, job.tenant_id, job.id)
-        seen = (first.revision, first.cancel_requested_at, first.last_seq)
-
-        again = service.cancel(session, job.tenant_id, job.id)
-
-    assert (again.revision, again.cancel_requested_at, again.last_seq) == seen
-
-
-def test_another_tenants_job_cannot_be_cancelled(database: Database) -> None:
-    with database.sessions.begin() as session:
-        job = make_job(session)
-        stranger = make_tenant(session, "stranger")
-
-        with pytest.raises(NotFound):
-            service.cancel(session, stranger.id, job.id)
 
 
 def test_whatever_a_message_holds_it_can_be_stored(database: Database) -> None:

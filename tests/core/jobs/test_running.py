@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.database import Database
 from core.errors import LeaseLost
-from core.jobs import reading, recording, service
+from core.jobs import reading, recording, service, verbs
 from core.jobs.claim import ClaimedJob, RegisteredArtifact
 from core.jobs.events import MAX_DATA_BYTES, NewEvent
 from core.jobs.lifecycle import FailureReason, RequeueReason
@@ -105,6 +105,7 @@ WRITES: dict[str, Write] = {
     "finish": lambda s, j, t: service.finish(s, j, t, "completed", {}),
     "fail": lambda s, j, t: service.fail(s, j, t, FailureReason.INTERNAL, "broken"),
     "cancelled": service.cancelled,
+    "paused": service.paused,
     "requeue": lambda s, j, t: service.requeue(s, j, t, RequeueReason.CRASHED),
 }
 
@@ -163,7 +164,7 @@ def test_a_renewal_moves_the_lease_and_tells_progress(database: Database, claime
 
 def test_a_renewal_brings_back_the_wish_to_cancel(database: Database, claimed: ClaimedJob) -> None:
     with database.sessions.begin() as session:
-        service.cancel(session, claimed.tenant_id, claimed.job_id)
+        verbs.cancel(session, claimed.tenant_id, claimed.job_id)
 
     with database.sessions.begin() as session:
         assert service.renew_lease(session, claimed.job_id, claimed.token, 30).cancel

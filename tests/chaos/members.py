@@ -30,7 +30,7 @@ class Member:
         is_ready: Callable[[], bool] = lambda: True,
         stop: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """It runs in `folder`, where its log is kept, as the user `who`; `stop` is the signal that ends it."""
+        """It runs in `folder`, where its log is kept, as user `who`; `stop` is the signal that ends it."""
         self.name = name
         self.command = command
         self.folder = folder

@@ -37,7 +37,7 @@ class Resources:
 
 def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
     """Connects to nothing yet: the first request that needs a thing opens it."""
-    db = connect(settings.database_url)
+    db = connect(settings.database_url, lock_seconds=settings.lease_seconds)
     access_key, secret_key = settings.storage_access_key_id, settings.storage_secret_access_key
     storage = open_storage(
         settings.storage_url,

@@ -62,9 +62,13 @@ class Database:
         self.engine.dispose()
 
 
-def connect(url: str) -> Database:
-    """Nothing is opened before the first session. `postgres://` and `postgresql://` mean psycopg 3."""
-    engine = _sqlite_engine(url) if make_url(url).get_backend_name() == "sqlite" else _postgres_engine(url)
+def connect(url: str, *, lock_seconds: float = 30.0) -> Database:
+    """Nothing is opened before the first session. `postgres://` and `postgresql://` mean psycopg 3.
+
+    `lock_seconds`: Postgres ends a transaction whose process has said nothing for so long, with its locks.
+    """
+    is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = _sqlite_engine(url) if is_sqlite else _postgres_engine(url, lock_seconds)
     readers = engine.execution_options(foretrain_read_only=True, **_read_only_options(engine))
     return Database(
         engine=engine,
@@ -106,7 +110,7 @@ def _begin_on_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
 
 
-def _postgres_engine(url: str) -> Engine:
+def _postgres_engine(url: str, lock_seconds: float) -> Engine:
     target = make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
     return create_engine(
         target,
@@ -116,8 +120,14 @@ def _postgres_engine(url: str) -> Engine:
         max_overflow=20,
         connect_args={
             "connect_timeout": 5,
-            # A frozen process must not keep its row locks: the scheduler would skip those rows for ever.
-            "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60s -c lock_timeout=30s",
+            # A server that is gone without a word is noticed before the kernel's quarter of an hour is over.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+            # A frozen process must not keep its row locks: the scheduler skips those rows meanwhile.
+            "options": "-c timezone=UTC -c lock_timeout=30s "
+            f"-c idle_in_transaction_session_timeout={round(lock_seconds * 1000)}",
         },
     )
 

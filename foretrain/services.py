@@ -26,7 +26,7 @@ def run_scheduler() -> int:
     """Sweeps until SIGINT or SIGTERM."""
     signals = Signals()
     settings = set_up()
-    db = connect(settings.database_url)
+    db = connect(settings.database_url, lock_seconds=settings.lease_seconds)
     scheduler = Scheduler(db, make_celery(settings), open_object_storage(settings), settings)
     stop = _StopWithPulse(Pulse(settings.data_dir, "scheduler"))
     thread = threading.Thread(target=scheduler.run, args=(stop,), name="scheduler")

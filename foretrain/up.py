@@ -147,7 +147,7 @@ def _end(child: Child, seconds: float) -> None:
 
 @contextlib.contextmanager
 def _scheduling(settings: Settings) -> Iterator[None]:
-    db = connect(settings.database_url)
+    db = connect(settings.database_url, lock_seconds=settings.lease_seconds)
     stop = threading.Event()
     scheduler = Scheduler(db, make_celery(settings), open_object_storage(settings), settings)
     thread = threading.Thread(target=scheduler.run, args=(stop,), name="scheduler", daemon=True)

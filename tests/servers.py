@@ -34,7 +34,7 @@ POSTGRES_OPTIONS = [
 # Runs a server until its own stdin ends, which it does when the tests end in whatever way.
 GUARD = """
 import os, shutil, subprocess, sys, threading
-folder, who, stop, *command = sys.argv[1:]
+folder, rubbish, who, stop, *command = sys.argv[1:]
 groups = {"user": int(who), "group": int(who), "extra_groups": []} if who else {}
 server = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=folder, **groups)
 
@@ -49,13 +49,14 @@ def end_with_stdin():
 
 threading.Thread(target=end_with_stdin, daemon=True).start()
 status = server.wait()
-shutil.rmtree(folder, ignore_errors=True)
+if rubbish:
+    shutil.rmtree(rubbish, ignore_errors=True)
 os._exit(status != 0)
 """
 
 
 @contextmanager
-def _short_folder(prefix: str) -> Iterator[Path]:
+def short_folder(prefix: str) -> Iterator[Path]:
     """A path for a Unix socket holds about a hundred characters; pytest's own folders are longer."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
@@ -67,28 +68,37 @@ def _short_folder(prefix: str) -> Iterator[Path]:
 @contextmanager
 def run_postgres() -> Iterator[str]:
     """The URL of a superuser's database on a fresh server that listens on a Unix socket alone."""
-    with _short_folder("ft-pg-") as folder:
-        binaries = _copy_postgres(folder)
-        who = _hand_to_unprivileged(folder)
-        data = folder / "data"
-        initialise = [
-            "-D",
-            str(data),
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]
-        _call([str(binaries / "initdb"), *initialise], who)
-        url = f"postgresql+psycopg://postgres@/postgres?host={folder}"
-        command = [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), *POSTGRES_OPTIONS]
-        with _child(command, folder, who, signal.SIGQUIT) as process:
-            _await(process, lambda: _answers(url))
-            yield url
+    with short_folder("ft-pg-") as folder:
+        command, who = prepare_postgres(folder)
+        with guarded(command, folder, who, signal.SIGQUIT) as process:
+            await_start(process, lambda: postgres_answers(folder))
+            yield postgres_url(folder)
+
+
+def prepare_postgres(folder: Path) -> tuple[list[str], int | None]:
+    """The command of a fresh server in `folder`, listening on a Unix socket there, and the user it needs."""
+    binaries = _copy_postgres(folder)
+    who = _hand_to_unprivileged(folder)
+    data = folder / "data"
+    initialise = [
+        "-D",
+        str(data),
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]
+    _call([str(binaries / "initdb"), *initialise], who)
+    return [str(binaries / "postgres"), "-D", str(data), "-k", str(folder), *POSTGRES_OPTIONS], who
+
+
+def postgres_url(folder: Path) -> str:
+    """Of a superuser's database on the server in `folder`."""
+    return f"postgresql+psycopg://postgres@/postgres?host={folder}"
 
 
 def _copy_postgres(folder: Path) -> Path:
@@ -130,8 +140,8 @@ def _call(command: list[str], who: int | None) -> None:
         raise RuntimeError(f"{command[0]} failed: {done.stderr.decode(errors='replace')}")
 
 
-def _answers(url: str) -> bool:
-    engine = create_engine(url, poolclass=NullPool)
+def postgres_answers(folder: Path) -> bool:
+    engine = create_engine(postgres_url(folder), poolclass=NullPool)
     try:
         engine.connect().close()
     except OperationalError:
@@ -142,52 +152,61 @@ def _answers(url: str) -> bool:
 @contextmanager
 def run_valkey() -> Iterator[str]:
     """The URL of a broker on a Unix socket."""
-    with _short_folder("ft-vk-") as folder:
+    with short_folder("ft-vk-") as folder:
         path = folder / "broker.sock"
-        command = [
-            str(get_binary_path()),
-            "--port",
-            "0",
-            "--unixsocket",
-            str(path),
-            "--unixsocketperm",
-            "700",
-        ]
-        command += ["--save", "", "--daemonize", "no", "--dir", str(folder)]
-        with _child(command, folder) as process:
-            _await(process, lambda: _connects(socket.AF_UNIX, str(path)))
+        with guarded(valkey_command(path), folder) as process:
+            await_start(process, lambda: connects(socket.AF_UNIX, str(path)))
             yield f"redis+socket://{path}"
+
+
+def valkey_command(path: Path) -> list[str]:
+    """Of a server that keeps nothing, on a Unix socket."""
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+    return [*command, "--save", "", "--daemonize", "no", "--dir", str(path.parent)]
 
 
 @contextmanager
 def run_s3() -> Iterator[str]:
     """The HTTP address of an S3 endpoint."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with _short_folder("ft-s3-") as folder, _child(command, folder) as process:
-        _await(process, lambda: _connects(socket.AF_INET, ("127.0.0.1", port)))
+    port = free_port()
+    with short_folder("ft-s3-") as folder, guarded(s3_command(port), folder) as process:
+        await_start(process, lambda: connects(socket.AF_INET, ("127.0.0.1", port)))
         yield f"http://127.0.0.1:{port}"
 
 
+def s3_command(port: int) -> list[str]:
+    """Of an endpoint that keeps its objects in memory."""
+    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
-def _child(
-    command: list[str], folder: Path, who: int | None = None, stop: signal.Signals = signal.SIGTERM
+def guarded(
+    command: list[str],
+    folder: Path,
+    who: int | None = None,
+    stop: signal.Signals = signal.SIGTERM,
+    *,
+    keeps_folder: bool = False,
+    **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that ends with the block, and with this process even where that is killed."""
-    guard = [
-        sys.executable,
-        "-c",
-        GUARD,
-        str(folder),
-        "" if who is None else str(who),
-        str(stop.value),
-        *command,
-    ]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(
-        guard, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
+    """A server that ends with the block, and with this process even where that is killed.
+
+    What is yielded is its guard, whose only child it is and whose exit code tells whether its own was 0.
+    `options` are Popen's, for the guard and the server.
+    """
+    rubbish = "" if keeps_folder else str(folder)
+    user = "" if who is None else str(who)
+    guard = [sys.executable, "-c", GUARD, str(folder), rubbish, user, str(stop.value), *command]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process: subprocess.Popen[bytes] = subprocess.Popen(
+        guard, stdin=subprocess.PIPE, start_new_session=True, **(quiet | options)
     )
     try:
         yield process
@@ -197,12 +216,12 @@ def _child(
         process.wait(timeout=START_SECONDS)
 
 
-def _connects(family: socket.AddressFamily, address: Any) -> bool:
+def connects(family: socket.AddressFamily, address: Any) -> bool:
     with socket.socket(family) as probe:
         return probe.connect_ex(address) == 0
 
 
-def _await(process: subprocess.Popen[bytes], is_ready: Any) -> None:
+def await_start(process: subprocess.Popen[bytes], is_ready: Any) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_ready():
         if process.poll() is not None or time.monotonic() > deadline:

@@ -53,7 +53,7 @@ def serve(
     Must run in the main thread. Raises ValueError for a GPU that is not there.
     """
     hardware = detect(devices)
-    db = connect(settings.database_url)
+    db = connect(settings.database_url, lock_seconds=settings.lease_seconds)
     drain = Drain()
     with workspace(settings.data_dir / "runs") as folder:
         environment = _trainer_environment(hardware, folder)

@@ -21,6 +21,7 @@ from core.database import (
 )
 from core.tables import Dataset, Job, Tenant
 from tests.factories import make_dataset, make_job, make_tenant
+from worker.outage import DATABASE_OUTAGE
 
 
 def pragma(db: Database, name: str) -> object:
@@ -167,6 +168,23 @@ def test_a_status_that_does_not_exist_is_refused(database: Database) -> None:
         job = make_job(session)
     with pytest.raises(IntegrityError), database.sessions.begin() as session:
         session.execute(text("UPDATE jobs SET status = 'resting' WHERE id = :id"), {"id": job.id})
+
+
+def test_the_locks_of_a_process_that_stands_still_are_released(postgres_url: str) -> None:
+    frozen, other = connect(postgres_url, lock_seconds=0.2), connect(postgres_url)
+    with other.sessions.begin() as session:
+        make_tenant(session)
+    standing_still = frozen.sessions()
+    standing_still.scalars(select(Tenant).with_for_update()).one()
+
+    with other.sessions.begin() as session:
+        session.scalars(select(Tenant).with_for_update()).one()
+
+    with pytest.raises(DATABASE_OUTAGE):
+        standing_still.execute(select(1))
+    standing_still.close()
+    frozen.dispose()
+    other.dispose()
 
 
 def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Which faults come in which order: a storm over three workers, then what needs a worker by itself."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+from tests.chaos.diary import Fault
+from tests.chaos.faults import machines, messages, network, outages, owners, processes
+from tests.chaos.judge import Judge, Verdict
+from tests.chaos.stage import Stage
+
+FAULTS = (
+    *processes.FAULTS,
+    *messages.FAULTS,
+    *outages.FAULTS,
+    *network.FAULTS,
+    *owners.FAULTS,
+    *machines.FAULTS,
+)
+BY_KIND = {fault.kind: fault for fault in FAULTS}
+# These need a worker that nobody else's job keeps busy.
+ALONE = {"drain around a claim", "disk full"}
+SMALL_DISK_BYTES = 4 << 20
+# A dozen that are quick and that each take another way through the service.
+QUICK = (
+    *("trainer killed", "worker killed", "worker drained", "scheduler killed", "broker flushed"),
+    *("messages repeated in reverse", "database connections terminated", "connections cut"),
+    *("API killed after its answer", "POST repeated at once", "cancelled at any time", "database line held"),
+)
+WAITING = 6
+END_SECONDS = 240.0
+
+
+def storm(stage: Stage, faults: list[Fault], seed: int) -> None:
+    """All of them, in an order that the seed decides, over jobs that never run out."""
+    order = [fault for fault in faults for _ in range(fault.times)]
+    random.Random(seed).shuffle(order)  # noqa: S311  # for repeating a run, not for secrets
+    for number, fault in enumerate(order):
+        _inject(stage, fault, f"{seed} storm {number}")
+
+
+def _inject(stage: Stage, fault: Fault, seed: str) -> None:
+    # Of its own, so that what one fault draws does not depend on how long the one before took.
+    stage.rng = random.Random(seed)  # noqa: S311
+    if fault.kind not in ALONE:
+        stage.populate(WAITING)
+    stage.diary.carry_out(fault, stage)
+
+
+def alone(stage: Stage, seed: int) -> None:
+    """One worker, which nothing else keeps busy; then one more, whose disk is small."""
+    stage.diary.expect(stage.await_all(END_SECONDS), "the storm's jobs do not come to an end")
+    stage.dismiss_workers(keep=1)
+    for number in range(BY_KIND["drain around a claim"].times):
+        _inject(stage, BY_KIND["drain around a claim"], f"{seed} claim {number}")
+    stage.diary.expect(stage.await_all(END_SECONDS), "the drained worker's jobs do not come to an end")
+    stage.dismiss_workers(keep=0)
+    _on_a_small_disk(stage, seed)
+
+
+def _on_a_small_disk(stage: Stage, seed: int) -> None:
+    fault, disk = BY_KIND["disk full"], stage.folder / "small-disk"
+    disk.mkdir()
+    try:
+        machines.mount_small_disk(str(disk), SMALL_DISK_BYTES)
+    except subprocess.CalledProcessError:
+        stage.diary.complaints.append(f"{fault.kind}: mounting a small file system takes root")
+        return
+    worker = stage.add_worker(FORETRAIN_DATA_DIR=str(disk / "data"))
+    try:
+        worker.start()
+        for number in range(fault.times):
+            _inject(stage, fault, f"{seed} disk {number}")
+        stage.dismiss_workers(keep=0)
+    finally:
+        worker.close()
+        machines.unmount(str(Path(disk)))
+
+
+def rule(stage: Stage) -> Verdict:
+    """The judge's count, once all jobs have ended or had the time to."""
+    stage.heal()
+    stage.diary.expect(stage.await_all(END_SECONDS), "jobs do not come to an end")
+    return Judge(stage.place, stage.accepted, stage.damaged).rule()

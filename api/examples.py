@@ -150,6 +150,38 @@ CANCELLED_JOB: dict[str, Any] = JOB | {
     "heartbeat_at": None,
     "finished_at": "2026-11-22T12:03:24Z",
 }
+CAPABILITIES: dict[str, Any] = {
+    "precisions": ["16-mixed", "32-true", "bf16-mixed"],
+    "accelerators": ["cpu", "cuda"],
+    "max_devices": 2,
+    "max_upload_bytes": 2_147_483_648,
+    "workers": [
+        {
+            "worker_count": 3,
+            "queue": "gpu",
+            "devices": 2,
+            "threads": 16,
+            "cpu": "AMD EPYC 9354",
+            "gpus": [
+                {"name": "NVIDIA H100 80GB HBM3", "memory_bytes": 85_520_809_984, "compute_capability": "9.0"}
+            ],
+            "precisions": ["32-true", "16-mixed", "bf16-mixed"],
+        }
+    ],
+}
+QUEUES: dict[str, Any] = {
+    "queues": [
+        {
+            "name": "gpu",
+            "queued": 12,
+            "running": 3,
+            "oldest_seconds": 96.4,
+            "workers": 3,
+            "idle_workers": 0,
+        },
+        {"name": "cpu", "queued": 0, "running": 0, "oldest_seconds": None, "workers": 3, "idle_workers": 0},
+    ]
+}
 RESOLVED: dict[str, Any] = {"resolved_spec": _SPEC, "adjustments": JOB["adjustments"], "warnings": []}
 ATTEMPT: dict[str, Any] = {
     "attempt": 1,
@@ -209,6 +241,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "cancelled_job": CANCELLED_JOB,
     "paused_job": PAUSED_JOB,
     "queued_job": QUEUED_JOB,
+    "capabilities": CAPABILITIES,
+    "queues": QUEUES,
     "artifacts": _page(ARTIFACT),
     "attempts": _page(ATTEMPT),
     "dataset": DATASET,

@@ -14,7 +14,7 @@ from api.openapi import DESCRIPTION, DocumentedApp
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
-from api.routes import artifacts, datasets, health, history, jobs, reference, verbs
+from api.routes import artifacts, datasets, fleet, health, history, jobs, reference, verbs
 from core.settings import Settings
 
 ROUTERS = (
@@ -23,6 +23,7 @@ ROUTERS = (
     verbs.router,
     history.router,
     artifacts.router,
+    fleet.router,
     reference.router,
     health.router,
 )

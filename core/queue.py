@@ -17,6 +17,7 @@ TASK_NAME = "foretrain.work"
 QUEUES = ("cpu", "gpu")
 BROKER_SECONDS = 1.0
 _REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+_one_at_a_time = threading.Lock()
 _log = structlog.get_logger(__name__)
 
 
@@ -106,11 +107,17 @@ def _report(act: Callable[[], object], outcome: SimpleQueue[Exception | None]) -
 
 
 def _send(celery: Celery, queue: str, messages: int) -> None:
-    name = celery_queue(queue)
-    with _connection(celery) as connection:
-        waiting = connection.default_channel.queue_declare(name).message_count
-        for _ in range(messages - waiting):
-            celery.send_task(TASK_NAME, args=[queue], queue=name, connection=connection, retry=False)
+    # A nudge that was given up on may still be under way: both would count before either has sent.
+    if not _one_at_a_time.acquire(timeout=BROKER_SECONDS):
+        raise TimeoutError("an earlier nudge has not ended yet")
+    try:
+        name = celery_queue(queue)
+        with _connection(celery) as connection:
+            waiting = connection.default_channel.queue_declare(name).message_count
+            for _ in range(messages - waiting):
+                celery.send_task(TASK_NAME, args=[queue], queue=name, connection=connection, retry=False)
+    finally:
+        _one_at_a_time.release()
 
 
 def _waiting(celery: Celery, queue: str) -> int:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from core.storage import ObjectStorage
 
-MOST_NUDGES = 8
 AT_ONCE = 100
 TIDY_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
@@ -88,9 +87,9 @@ class Scheduler:
 
     def _nudge_workers(self) -> None:
         with self._db.readers.begin() as session:
-            waiting = jobs.claimable_queues(session)
-        for queue, rows in waiting.items():
-            nudge(self._celery, queue, messages=min(rows, MOST_NUDGES))
+            needed = jobs.nudges_needed(session)
+        for queue, messages in needed.items():
+            nudge(self._celery, queue, messages)
 
     def _start_inspector(self) -> None:
         if self._inspector is not None and self._inspector.is_alive():

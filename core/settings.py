@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30, gt=0)
     sweep_seconds: float = Field(4, gt=0)
     stop_grace_seconds: float = Field(30, gt=0)
+    progress_timeout_seconds: float = Field(
+        1800, gt=0, description="A trainer that reports nothing for so long is killed and tried again."
+    )
     trainer_threads: int | None = Field(None, ge=1, description="Default: the cores.")
     trainer_memory_limit_bytes: int | None = Field(
         None, ge=GIBIBYTE // 8, description="Default: the container's or machine's less the worker's share."

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _USERS_MISTAKE_EXIT = 2
 _OUT_OF_MEMORY = "The machine's memory did not suffice: the kernel killed the trainer."
+_STALLED = "The trainer made no progress for longer than a run may, and was ended."
 _TIMED_OUT = (
     "The job reached max_runtime_seconds before its first checkpoint; allow it more time or train less."
 )
@@ -59,13 +60,15 @@ def judge(
     has_checkpoint: bool,
     out_of_memory: bool = False,
     adapts: bool = False,
+    has_stalled: bool = False,
 ) -> Outcome:
     """A finished job is finished, whatever was wished meanwhile; a cancelled one never reads as failed.
 
     `wish` is what we asked for last; it takes effect even when the child had to be killed over it.
     `has_checkpoint`: whether one is stored. `out_of_memory`: whether the kernel has killed meanwhile.
     `adapts`: whether the next attempt would then take a smaller batch; a child that says itself that its
-    memory did not suffice has come to the end of that already.
+    memory did not suffice has come to the end of that already. `has_stalled`: whether we ended the child
+    because it had nothing to say.
     """
     if isinstance(last_word, Finished):
         return JobSucceeded(last_word.stop_reason, last_word.summary)
@@ -75,6 +78,8 @@ def judge(
         return JobFailed(FailureReason(last_word.code), last_word.message)
     if wish is not None:
         return judge_unstarted(wish, has_checkpoint=has_checkpoint)
+    if has_stalled and ending.killed:
+        return JobRequeued(RequeueReason.STALLED, _STALLED)
     return _judge_silent(ending, out_of_memory=out_of_memory, adapts=adapts)
 
 

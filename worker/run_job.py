@@ -27,6 +27,7 @@ from worker.reins import Drain, Reins
 from worker.standby import Standby
 from worker.trainer_process import Order, TrainerProcess
 from worker.uploader import Uploader
+from worker.watchdog import Watchdog
 from worker.workspace import run_directory
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
         order = Order(directory, bench.threads, bench.memory_limit, job.memory_kills)
         with _start_trainer(bench, order, recorder) as process:
             reins.attach(process)
-            last_word = _follow(process, lease, recorder, uploader, directory / "out")
+            with Watchdog(bench.settings.progress_timeout_seconds, process.kill) as watchdog:
+                last_word = _follow(process, watchdog, lease, recorder, uploader, directory / "out")
             ending = process.wait()
         lease.check()
         all_published = _finish_uploads(uploader, bench.settings.lease_seconds)
@@ -167,6 +169,7 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
         has_checkpoint=has_weights,
         out_of_memory=bench.count_oom_kills() > oom_kills,
         adapts=job.spec.on_out_of_memory == "adapt",
+        has_stalled=watchdog.has_barked,
     )
     if isinstance(outcome, JobSucceeded) and not all_published:
         return JobRequeued(
@@ -195,11 +198,17 @@ def _start_trainer(bench: Bench, order: Order, recorder: Recorder) -> TrainerPro
 
 
 def _follow(
-    process: TrainerProcess, lease: Lease, recorder: Recorder, uploader: Uploader, out_dir: Path
+    process: TrainerProcess,
+    watchdog: Watchdog,
+    lease: Lease,
+    recorder: Recorder,
+    uploader: Uploader,
+    out_dir: Path,
 ) -> Finished | Stopped | Failed | None:
     """Passes each event on to whom it concerns; the child's last word, if it had one."""
     last_word: Finished | Stopped | Failed | None = None
     for event in process.events():
+        watchdog.feed()
         match event:
             case ProgressReported():
                 lease.carry(event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Select, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
-from core.database import UtcDateTime
+from core.database import UtcDateTime, db_now, seconds_between
 from core.jobs.lifecycle import JobStatus
 from core.jobs.repository import devices_running_by_tenant
 from core.jobs.schemas import JobSort
@@ -78,6 +78,22 @@ def queue_positions(session: Session, job_ids: Collection[str], queues: Collecti
     )
     rows = session.execute(select(placed.c.id, placed.c.position).where(placed.c.id.in_(job_ids)))
     return dict(rows.all())
+
+
+def queue_counts(session: Session) -> dict[str, tuple[int, int, float | None]]:
+    """By queue: queued jobs, running jobs, seconds since the oldest was queued."""
+    is_queued = Job.status == JobStatus.QUEUED
+    rows = session.execute(
+        select(
+            Job.queue,
+            func.count().filter(is_queued),
+            func.count().filter(~is_queued),
+            seconds_between(func.min(Job.queued_at).filter(is_queued), db_now()),
+        )
+        .where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
+        .group_by(Job.queue)
+    )
+    return {queue: (queued, running, oldest) for queue, queued, running, oldest in rows}
 
 
 def attempts(session: Session, job_id: str) -> Sequence[JobAttempt]:

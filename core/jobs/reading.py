@@ -28,8 +28,9 @@ from core.jobs.schemas import (
     Usage,
 )
 from core.pages import DEFAULT_LIMIT, Page, cut_page
-from core.tables import Artifact, Job
+from core.tables import Artifact, Job, Worker
 from core.workers import service as workers
+from core.workers.capacity import why_none_can_hold
 
 STALLED_AFTER = timedelta(seconds=15)  # three heartbeats
 LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel", "pause", "resume", "retry")
@@ -85,19 +86,17 @@ def _read_jobs(session: Session, jobs: Sequence[Job]) -> list[JobRead]:
 
 def _places(session: Session, jobs: Sequence[Job], now: datetime) -> dict[str, QueuePlace]:
     positions = queries.queue_positions(session, [job.id for job in jobs], {job.queue for job in jobs})
-    served = {worker.queue for worker in workers.live(session)}
+    living = workers.live(session)
     return {
-        job.id: QueuePlace(
-            position=positions[job.id], reason=_waits_for(job, positions[job.id], now, job.queue in served)
-        )
+        job.id: QueuePlace(position=positions[job.id], reason=_waits_for(job, positions[job.id], now, living))
         for job in jobs
         if job.id in positions
     }
 
 
-def _waits_for(job: Job, position: int, now: datetime, is_served: bool) -> str:
-    if not is_served:
-        return f"No worker for the queue {job.queue} is alive."
+def _waits_for(job: Job, position: int, now: datetime, living: Sequence[Worker]) -> str:
+    if (lack := why_none_can_hold(living, job.queue, job.devices)) is not None:
+        return lack
     if job.not_before is not None and job.not_before > now:
         return "Waits a moment before the next try."
     if position == 1:

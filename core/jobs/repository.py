@@ -261,10 +261,11 @@ def _note_served(session: Session, tenant_id: str) -> None:
     session.execute(update(Tenant).where(Tenant.id == tenant_id).values(last_served=newest + 1))
 
 
-def claimable_by_queue(session: Session) -> dict[str, int]:
-    """How many rows could be claimed now, by queue."""
-    rows = session.execute(select(Job.queue, func.count()).where(*claimable(Job)).group_by(Job.queue))
-    return dict(rows.all())
+def count_claimable(session: Session) -> dict[tuple[str, int], int]:
+    """How many rows could be claimed now, by queue and devices."""
+    size = (Job.queue, Job.devices)
+    rows = session.execute(select(*size, func.count()).where(*claimable(Job)).group_by(*size))
+    return {(queue, devices): count for queue, devices, count in rows}
 
 
 def artifacts_to_go_on_from(session: Session, job: Job, names: Collection[str]) -> Sequence[Artifact]:

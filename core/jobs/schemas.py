@@ -99,6 +99,23 @@ class QueuePlace(BaseModel):
     reason: str = Field(description="Why it waits, in a sentence.")
 
 
+class QueueState(BaseModel):
+    """One queue, over all tenants."""
+
+    name: str
+    queued: int
+    running: int
+    oldest_seconds: float | None = Field(description="How long the job that waits longest has waited.")
+    workers: int = Field(description="Live ones that take its jobs.")
+    idle_workers: int
+
+
+class Queues(BaseModel):
+    """What waits, and who is there for it: enough to scale workers by."""
+
+    queues: list[QueueState]
+
+
 class Checkpoint(BaseModel):
     """A stored checkpoint, and the validation loss that made it."""
 

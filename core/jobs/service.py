@@ -36,6 +36,7 @@ from core.jobs.resolution import resolve
 from core.jobs.schemas import Checkpoint, JobCreate, MetricReport, Progress, ResolvedTraining
 from core.tables import Artifact, Dataset, Job
 from core.workers import service as workers
+from core.workers.capacity import plan_nudges
 from trainer.dataset.schema import DatasetMapping, DatasetProblem, DatasetSchema
 from trainer.events import ProgressReported, Resolved, StopReason
 from trainer.spec import TrainingSpec
@@ -330,6 +331,6 @@ def fail_overdue(session: Session, limit: int = 100) -> list[str]:
     return failed
 
 
-def claimable_queues(session: Session) -> dict[str, int]:
-    """Rows that could be claimed now, by queue."""
-    return repository.claimable_by_queue(session)
+def nudges_needed(session: Session) -> dict[str, int]:
+    """How many messages each queue needs for the rows that could be claimed now, idle workers given."""
+    return plan_nudges(repository.count_claimable(session), workers.idle(session))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from core.database import db_now, insert_or, later
-from core.tables import Worker
+from core.jobs.lifecycle import JobStatus
+from core.tables import Job, Worker
+from core.workers.capacity import queues_served
+from core.workers.schemas import Capabilities, GpuKind, WorkerKind
 
 LIVE_SECONDS = 60.0
+ACCELERATORS = {"cpu": "cpu", "gpu": "cuda"}
 
 
 def announce(
@@ -35,3 +40,44 @@ def live(session: Session) -> Sequence[Worker]:
     """Those heard of within the last minute, by name."""
     heard_of = later(Worker.heartbeat_at, LIVE_SECONDS) > db_now()
     return session.scalars(select(Worker).where(heard_of).order_by(Worker.name)).all()
+
+
+def idle(session: Session) -> Sequence[Worker]:
+    """Live ones without a running job, by name."""
+    busy = exists().where(Job.status == JobStatus.RUNNING, Job.worker_name == Worker.name)
+    heard_of = later(Worker.heartbeat_at, LIVE_SECONDS) > db_now()
+    return session.scalars(select(Worker).where(heard_of, ~busy).order_by(Worker.name)).all()
+
+
+def capabilities(session: Session, max_upload_bytes: int) -> Capabilities:
+    """What the live workers have, taken together and by kind."""
+    workers = live(session)
+    kinds = [_kind(worker) for worker in workers]
+    alike = {kind.model_dump_json(): kind for kind in kinds}
+    counts = Counter(kind.model_dump_json() for kind in kinds)
+    queues = {queue for worker in workers for queue in queues_served(worker.queue)}
+    return Capabilities(
+        precisions=sorted({precision for kind in kinds for precision in kind.precisions}),
+        accelerators=sorted(ACCELERATORS[queue] for queue in queues & ACCELERATORS.keys()),
+        max_devices=max((worker.devices for worker in workers), default=0),
+        max_upload_bytes=max_upload_bytes,
+        workers=[kind.model_copy(update={"worker_count": counts[key]}) for key, kind in alike.items()],
+    )
+
+
+def _kind(worker: Worker) -> WorkerKind:
+    hardware = worker.hardware
+    return WorkerKind(
+        worker_count=1,
+        queue=worker.queue,
+        devices=worker.devices,
+        threads=worker.threads,
+        cpu=hardware.get("cpu", ""),
+        gpus=[_gpu(gpu) for gpu in hardware.get("gpus", [])],
+        precisions=hardware.get("precisions", []),
+    )
+
+
+def _gpu(gpu: dict[str, Any]) -> GpuKind:
+    capability = ".".join(str(part) for part in gpu["compute_capability"])
+    return GpuKind(name=gpu["name"], memory_bytes=gpu["memory_bytes"], compute_capability=capability)

@@ -70,6 +70,8 @@ def test_a_key_without_the_scope_may_not_even_learn_whether_a_thing_exists(api: 
         ("POST", "jobs"): Scope.JOBS_WRITE,
         ("PATCH", "jobs"): Scope.JOBS_WRITE,
         ("DELETE", "jobs"): Scope.JOBS_WRITE,
+        ("GET", "queue"): Scope.JOBS_READ,
+        ("GET", "capabilities"): Scope.JOBS_READ,
     }
     for operation in closed_operations(api):
         scope = needed[operation.method, operation.path.split("/")[2]]

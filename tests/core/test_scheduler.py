@@ -7,19 +7,23 @@ from typing import Any
 
 import pytest
 import valkey
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
 
 from core.database import Database, db_now, later
 from core.datasets import service as datasets
 from core.datasets.lifecycle import DatasetStatus
+from core.ids import new_id
 from core.jobs.lifecycle import JobStatus
-from core.queue import celery_queue, make_celery
+from core.queue import celery_queue, make_celery, ping
 from core.scheduler import Scheduler
 from core.storage import ObjectStorage
 from core.tables import Dataset, IdempotencyKey, Job, Upload
+from core.workers import service as workers
 from tests.conftest import make_settings
 from tests.core.datasets.test_inspection import CSV
-from tests.factories import expire_lease, make_dataset, make_job, make_tenant
+from tests.factories import claim_job, expire_lease, make_dataset, make_job, make_tenant
+from tests.processes import eventually
 
 
 @pytest.fixture
@@ -34,13 +38,23 @@ def scheduler(
     database: Database, folder_storage: ObjectStorage, tmp_path: Path, broker_url: str
 ) -> Scheduler:
     settings = make_settings(tmp_path, broker_url=broker_url, sweep_seconds=0.05)
-    return Scheduler(database, make_celery(settings), folder_storage, settings)
+    celery = make_celery(settings)
+    # The first message of a process loads Celery's transport, which may take longer than a nudge waits.
+    eventually(lambda: ping(celery))
+    return Scheduler(database, celery, folder_storage, settings)
+
+
+def announce(session: Session, count: int, queue: str = "cpu") -> None:
+    for number in range(count):
+        name = f"{queue}-worker-{number + 1}"
+        workers.announce(session, name=name, queue=queue, devices=1, threads=1, hardware={})
 
 
 def test_a_lost_job_is_queued_and_its_queue_nudged_in_one_sweep(
     database: Database, scheduler: Scheduler, broker: Any
 ) -> None:
     with database.sessions.begin() as session:
+        announce(session, 2)
         job = make_job(session, JobStatus.RUNNING)
         expire_lease(session, job.id)
 
@@ -55,6 +69,7 @@ def test_as_many_workers_are_woken_as_rows_wait(
     database: Database, scheduler: Scheduler, broker: Any
 ) -> None:
     with database.sessions.begin() as session:
+        announce(session, 5)
         data = make_dataset(session)
         for _ in range(3):
             make_job(session, dataset=data)
@@ -63,6 +78,26 @@ def test_as_many_workers_are_woken_as_rows_wait(
     scheduler.run_once()
 
     assert broker.llen(celery_queue("cpu")) == 3
+
+
+def test_however_many_rows_wait_no_more_nudges_lie_there_than_workers_are_idle(
+    database: Database, scheduler: Scheduler, broker: Any
+) -> None:
+    with database.sessions.begin() as session:
+        announce(session, 3)
+        announce(session, 1, queue="gpu")
+        busy = make_job(session, training={"accelerator": "cpu"})
+        claim_job(session, busy, worker_name="cpu-worker-1")
+        row = {column.name: getattr(busy, column.name) for column in Job.__table__.columns}
+        row |= {"status": JobStatus.QUEUED, "queued_at": busy.created_at, "lease_until": None}
+        session.execute(insert(Job), [row | {"id": new_id("job")} for _ in range(200)])
+
+    for _ in range(3):
+        scheduler.run_once()
+
+    # Two idle workers of the CPU's queue, and the GPU's, for whom nothing else waits.
+    assert broker.llen(celery_queue("cpu")) == 3
+    assert broker.llen(celery_queue("gpu")) == 0
 
 
 def test_nobody_is_woken_for_nothing(scheduler: Scheduler, broker: Any) -> None:

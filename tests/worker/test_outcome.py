@@ -77,6 +77,13 @@ def test_a_crash_while_the_kernel_kills_elsewhere_is_a_crash() -> None:
     assert isinstance(judge(None, CRASHED, None, has_checkpoint=True, out_of_memory=True), JobRequeued)
 
 
+def test_a_child_that_we_ended_for_its_silence_has_stalled_unless_something_was_wished() -> None:
+    outcome = judge(None, KILLED, None, has_checkpoint=True, has_stalled=True)
+    assert isinstance(outcome, JobRequeued)
+    assert outcome.reason is RequeueReason.STALLED
+    assert judge(None, KILLED, "cancel", has_checkpoint=True, has_stalled=True) == JobCancelled()
+
+
 def test_a_users_mistake_without_a_reason_is_not_tried_again() -> None:
     outcome = judge(None, REFUSED, None, has_checkpoint=False)
 

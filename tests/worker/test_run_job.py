@@ -152,6 +152,26 @@ def test_a_killed_trainer_is_tried_again_until_the_attempts_are_used_up(
     assert "SIGKILL" in second.status_reason.message
 
 
+def test_a_trainer_that_hangs_is_ended_and_tried_again_until_the_attempts_are_used_up(
+    tmp_path: Path, database_url: str, write_trainer: WriteTrainer
+) -> None:
+    chosen = {"database_url": database_url, "progress_timeout_seconds": 0.3}
+    with station(tmp_path / "data", **chosen) as here:
+        trainer = write_trainer(DEAF)
+        job_id = here.submit(max_attempts=2)
+
+        run(here, trainer)
+        first = here.job(job_id)
+        here.let_queued_jobs_start()
+        run(here, trainer)
+        second = here.job(job_id)
+
+    assert first.status_reason is not None
+    assert (first.status, first.failures, first.status_reason.code) == ("queued", 1, "stalled")
+    assert second.status_reason is not None
+    assert (second.status, second.status_reason.code, second.fault) == ("failed", "stalled", "platform")
+
+
 def test_cancel_lets_the_trainer_save_and_keeps_its_checkpoint(
     here: Station, write_trainer: WriteTrainer
 ) -> None:

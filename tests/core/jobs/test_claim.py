@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from core.database import Database, db_now, later
-from core.jobs import reading, service, verbs
+from core.jobs import reading, repository, service, verbs
 from core.jobs.claim import ClaimedJob
 from core.jobs.lifecycle import JobStatus, RequeueReason
 from core.tables import Job
@@ -143,6 +143,44 @@ def test_a_tenant_with_less_running_is_served_first(database: Database) -> None:
         assert session.get_one(Job, claimed.job_id).name == "of-idle"
 
 
+def test_workers_at_once_take_the_most_urgent_jobs(database: Database) -> None:
+    with database.sessions.begin() as session:
+        data = make_dataset(session)
+        jobs = [make_job(session, dataset=data, priority=number) for number in range(8)]
+    taken: list[str] = []
+
+    def take_one(number: int) -> None:
+        claimed = claim(database, f"worker-{number}")
+        assert claimed is not None
+        taken.append(claimed.job_id)
+
+    at_once(4, take_one)
+
+    assert set(taken) == {job.id for job in jobs[4:]}
+
+
+def test_workers_at_once_serve_a_small_tenant_beside_a_big_one(database: Database) -> None:
+    with database.sessions.begin() as session:
+        for name, count in (("big", 24), ("small", 6)):
+            tenant = make_tenant(session, name)
+            data = make_dataset(session, tenant)
+            for _ in range(count):
+                make_job(session, tenant=tenant, dataset=data, name=name, priority=9 if name == "big" else 0)
+    served: list[str | None] = []
+
+    def work(number: int) -> None:
+        while (claimed := claim(database, f"worker-{number}")) is not None:
+            with database.sessions.begin() as session:
+                served.append(session.get_one(Job, claimed.job_id).name)
+                service.finish(session, claimed.job_id, claimed.token, "completed", {})
+
+    at_once(4, work)
+
+    assert Counter(served) == {"big": 24, "small": 6}
+    # Taking turns, the last of six comes twelfth; four workers that choose at once may be off by one each.
+    assert max(place for place, name in enumerate(served) if name == "small") < 12 + 8
+
+
 def test_positions_in_the_queue_are_the_order_of_service(database: Database) -> None:
     with database.sessions.begin() as session:
         big, small = make_tenant(session, "big"), make_tenant(session, "small")
@@ -173,7 +211,7 @@ def test_a_job_is_not_claimed_before_its_time(database: Database) -> None:
         session.execute(update(Job).where(Job.id == job.id).values(not_before=later(db_now(), 60)))
     assert claim(database) is None
     with database.sessions.begin() as session:
-        assert service.claimable_queues(session) == {}
+        assert repository.count_claimable(session) == {}
         session.execute(update(Job).where(Job.id == job.id).values(not_before=later(db_now(), -1)))
 
     assert claim(database) is not None

@@ -141,16 +141,20 @@ def test_the_place_says_what_the_job_waits_for(database: Database) -> None:
     with database.sessions.begin() as session:
         data = make_dataset(session)
         first, second = make_job(session, dataset=data), make_job(session, dataset=data)
-    assert reason(first) == "No worker for the queue cpu is alive."
+    assert reason(first) == "No live worker can hold it: none serves the queue cpu."
 
     with database.sessions.begin() as session:
-        workers.announce(session, name="w", queue="cpu", devices=1, threads=2, hardware={})
+        workers.announce(session, name="w", queue="gpu", devices=1, threads=2, hardware={})
     assert reason(first) == "Next in line for a worker."
     assert reason(second) == "Waits for 1 job ahead."
 
     with database.sessions.begin() as session:
         session.execute(update(Job).where(Job.id == first.id).values(not_before=later(db_now(), 9)))
     assert reason(first) == "Waits a moment before the next try."
+
+    with database.sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == first.id).values(devices=2))
+    assert reason(first).startswith("No live worker can hold it: it needs 2 devices")
 
 
 def test_a_worker_that_missed_heartbeats_shows_as_stalled(database: Database) -> None:

@@ -53,9 +53,8 @@ class Member:
                 self._who,
                 self._stop,
                 keeps_folder=True,
-                env=os.environ | self.environment,
-                stdout=log,
-                stderr=log,
+                environment=os.environ | self.environment,
+                log=log,
             )
         )
         self._guard = guard

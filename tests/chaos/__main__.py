@@ -8,49 +8,65 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tests.chaos import measures, programme
 from tests.chaos.diary import Fault
 from tests.chaos.measures import Measured
-from tests.chaos.stage import SHIPPED, TENFOLD, Stage, raised
+from tests.chaos.stage import SHIPPED, TENFOLD, Pace, Stage, raised
 from tests.chaos.tables import fault_table, verdict_table
 
 SEED = 20261123
 
+Play = Callable[[Stage, Sequence[Fault], int], list[Measured]]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
+    faults = [fault for fault in programme.FAULTS if not options.only or fault.kind in options.only]
+    if options.times:
+        faults = [replace(fault, times=options.times) for fault in faults]
     _write(f"seed {options.seed}")
-    kept = True
-    if options.part in {"all", "faults"}:
-        with raised(TENFOLD, options.seed) as stage:
-            stage.start(options.workers)
-            kept &= _faults(stage, options)
-    if options.part in {"all", "shipped"}:
-        with raised(SHIPPED, options.seed) as stage:
-            kept &= _conclude(stage, measures.at_shipped_settings(stage))
+    kept, injected = True, 0
+    for part in [options.part] if options.part else PARTS:
+        pace, play = PARTS[part]
+        with raised(pace, options.seed, options.logs and options.logs / part) as stage:
+            measured = play(stage, faults, options.seed)
+            kept &= _conclude(stage, measured)
+            injected += stage.diary.injected.total()
+    _write("", f"{injected} faults injected; {'every promise was kept' if kept else 'PROMISES WERE BROKEN'}")
     return 0 if kept else 1
 
 
-def _faults(stage: Stage, options: argparse.Namespace) -> bool:
-    chosen = [fault for fault in programme.FAULTS if not options.only or fault.kind in options.only]
-    if options.times:
-        chosen = [replace(fault, times=options.times) for fault in chosen]
-    programme.storm(stage, [fault for fault in chosen if fault.kind not in programme.ALONE], options.seed)
-    measured = []
-    if not options.only:
-        measured.append(measures.without_broker(stage))
-        programme.alone(stage, [fault for fault in chosen if fault.kind in programme.ALONE], options.seed)
-        measured.append(measures.with_the_real_trainer(stage))
-    return _conclude(stage, *measured, faults=programme.FAULTS)
+def _storm(stage: Stage, faults: Sequence[Fault], seed: int) -> list[Measured]:
+    stage.start(workers=3)
+    programme.storm(stage, [fault for fault in faults if fault.kind not in programme.ALONE], seed)
+    return []
 
 
-def _conclude(stage: Stage, *measured: Measured, faults: Sequence[Fault] = ()) -> bool:
+def _one_by_one(stage: Stage, faults: Sequence[Fault], seed: int) -> list[Measured]:
+    stage.start(workers=3)
+    measured = [measures.without_broker(stage)]
+    programme.alone(stage, [fault for fault in faults if fault.kind in programme.ALONE], seed)
+    return [*measured, measures.with_the_real_trainer(stage)]
+
+
+def _shipped(stage: Stage, _faults: Sequence[Fault], _seed: int) -> list[Measured]:
+    return [measures.at_shipped_settings(stage)]
+
+
+PARTS: dict[str, tuple[Pace, Play]] = {
+    "storm": (TENFOLD, _storm),
+    "one by one": (TENFOLD, _one_by_one),
+    "shipped": (SHIPPED, _shipped),
+}
+
+
+def _conclude(stage: Stage, measured: Sequence[Measured]) -> bool:
     verdict = programme.rule(stage)
-    if faults:
-        _write(fault_table(faults, stage))
+    _write(fault_table(programme.FAULTS, stage))
     broken = []
     for one in measured:
         _write("", *one.lines())
@@ -62,9 +78,9 @@ def _conclude(stage: Stage, *measured: Measured, faults: Sequence[Fault] = ()) -
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=SEED, help="repeats a run's faults")
-    parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--part", choices=["all", "faults", "shipped"], default="all")
+    parser.add_argument("--part", choices=PARTS, help="this part alone")
     parser.add_argument("--only", action="append", choices=programme.BY_KIND, help="this kind of fault")
+    parser.add_argument("--logs", type=Path, help="a folder to keep the processes' logs in")
     parser.add_argument("--times", type=int, help="of each kind, instead of what each kind has by itself")
     return parser.parse_args(arguments)
 

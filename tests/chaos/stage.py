@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import socket
 import sys
 import time
@@ -240,6 +241,7 @@ class Stage:
         self.workers, dismissed = self.workers[:keep], self.workers[keep:]
         for worker in dismissed:
             worker.stop()
+            worker.close()
 
     def heal(self) -> None:
         """Whatever a fault has ended runs again, with all connections whole."""
@@ -384,7 +386,14 @@ class Stage:
 
 
 @contextmanager
-def raised(pace: Pace, seed: int) -> Iterator[Stage]:
-    """The servers run, the service is not started yet; everything ends with the block."""
-    with short_folder("ft-chaos-") as folder, ExitStack() as stack:
-        yield Stage(folder, pace, seed, stack)
+def raised(pace: Pace, seed: int, logs: Path | None = None) -> Iterator[Stage]:
+    """The servers run, the service is not started yet; everything ends with the block, but for the logs."""
+    with short_folder("ft-chaos-") as folder:
+        try:
+            with ExitStack() as stack:
+                yield Stage(folder, pace, seed, stack)
+        finally:
+            if logs is not None:
+                logs.mkdir(parents=True, exist_ok=True)
+                for log in folder.glob("*.log"):
+                    shutil.copy(log, logs)

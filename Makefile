@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-quick check bench format install secrets clean
+.PHONY: demo test test-quick chaos chaos-proof check bench format install secrets clean
 
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
@@ -23,6 +23,17 @@ test: $(STAMP)
 
 test-quick: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS) -m 'not slow'
+
+# Faults by the hundred against real processes; root, for a small file system. SEED repeats a run's faults.
+SEED ?= 20261123
+chaos: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[chaos]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.due_work
+
+# Without the token check the same faults must do harm.
+chaos-proof: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.proof
 
 check: $(STAMP)
 	$(BIN)/ruff check .

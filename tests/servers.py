@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import OperationalError
@@ -194,19 +194,18 @@ def guarded(
     stop: signal.Signals = signal.SIGTERM,
     *,
     keeps_folder: bool = False,
-    **options: Any,
+    environment: dict[str, str] | None = None,
+    log: IO[bytes] | int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server that ends with the block, and with this process even where that is killed.
 
     What is yielded is its guard, whose only child it is and whose exit code tells whether its own was 0.
-    `options` are Popen's, for the guard and the server.
     """
     rubbish = "" if keeps_folder else str(folder)
     user = "" if who is None else str(who)
     guard = [sys.executable, "-c", GUARD, str(folder), rubbish, user, str(stop.value), *command]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process: subprocess.Popen[bytes] = subprocess.Popen(
-        guard, stdin=subprocess.PIPE, start_new_session=True, **(quiet | options)
+    process = subprocess.Popen(
+        guard, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
     )
     try:
         yield process

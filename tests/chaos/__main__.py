@@ -8,39 +8,80 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from tests.chaos import programme
-from tests.chaos.stage import TENFOLD, raised
+from tests.chaos import measures, programme
+from tests.chaos.diary import Fault
+from tests.chaos.measures import Measured
+from tests.chaos.stage import SHIPPED, TENFOLD, Pace, Stage, raised
 from tests.chaos.tables import fault_table, verdict_table
 
 SEED = 20261123
 
+Play = Callable[[Stage, Sequence[Fault], int], list[Measured]]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    chosen = [programme.BY_KIND[kind] for kind in options.only] if options.only else list(programme.FAULTS)
+    faults = [fault for fault in programme.FAULTS if not options.only or fault.kind in options.only]
     if options.times:
-        chosen = [replace(fault, times=options.times) for fault in chosen]
+        faults = [replace(fault, times=options.times) for fault in faults]
     _write(f"seed {options.seed}")
-    with raised(TENFOLD, options.seed) as stage:
-        stage.start(options.workers)
-        programme.storm(stage, [one for one in chosen if one.kind not in programme.ALONE], options.seed)
-        if not options.only:
-            programme.alone(stage, options.seed)
-            stage.add_worker().start()
-        verdict = programme.rule(stage)
-        _write(fault_table(programme.FAULTS, stage), verdict_table(verdict, stage.diary))
-        return 0 if verdict.is_clean() and not stage.diary.complaints else 1
+    kept, injected = True, 0
+    for part in [options.part] if options.part else PARTS:
+        pace, play = PARTS[part]
+        with raised(pace, options.seed, options.logs and options.logs / part) as stage:
+            measured = play(stage, faults, options.seed)
+            kept &= _conclude(stage, measured)
+            injected += stage.diary.injected.total()
+    _write("", f"{injected} faults injected; {'every promise was kept' if kept else 'PROMISES WERE BROKEN'}")
+    return 0 if kept else 1
+
+
+def _storm(stage: Stage, faults: Sequence[Fault], seed: int) -> list[Measured]:
+    stage.start(workers=3)
+    programme.storm(stage, [fault for fault in faults if fault.kind not in programme.ALONE], seed)
+    return []
+
+
+def _one_by_one(stage: Stage, faults: Sequence[Fault], seed: int) -> list[Measured]:
+    stage.start(workers=3)
+    measured = [measures.without_broker(stage)]
+    programme.alone(stage, [fault for fault in faults if fault.kind in programme.ALONE], seed)
+    return [*measured, measures.with_the_real_trainer(stage)]
+
+
+def _shipped(stage: Stage, _faults: Sequence[Fault], _seed: int) -> list[Measured]:
+    return [measures.at_shipped_settings(stage)]
+
+
+PARTS: dict[str, tuple[Pace, Play]] = {
+    "storm": (TENFOLD, _storm),
+    "one by one": (TENFOLD, _one_by_one),
+    "shipped": (SHIPPED, _shipped),
+}
+
+
+def _conclude(stage: Stage, measured: Sequence[Measured]) -> bool:
+    verdict = programme.rule(stage)
+    _write(fault_table(programme.FAULTS, stage))
+    broken = []
+    for one in measured:
+        _write("", *one.lines())
+        broken += one.broken()
+    _write(verdict_table(verdict, stage.diary), *(f"out of bounds: {name}" for name in broken))
+    return verdict.is_clean() and not stage.diary.complaints and not broken
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=SEED, help="repeats a run's faults")
-    parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--times", type=int, help="of each kind, instead of what each kind has by itself")
+    parser.add_argument("--part", choices=PARTS, help="this part alone")
     parser.add_argument("--only", action="append", choices=programme.BY_KIND, help="this kind of fault")
+    parser.add_argument("--logs", type=Path, help="a folder to keep the processes' logs in")
+    parser.add_argument("--times", type=int, help="of each kind, instead of what each kind has by itself")
     return parser.parse_args(arguments)
 
 

@@ -9,8 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import httpx2
+import psycopg
+
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage, Victim
+
+# What a service that does not do as it should makes of our own requests; the run goes on.
+TROUBLE = (AssertionError, httpx2.HTTPError, psycopg.Error, OSError, KeyError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,8 @@ class Diary:
         complaints = len(self.complaints)
         try:
             fault.inject(stage)
-        except AssertionError as problem:
-            self.complaints.append(f"{fault.kind}: {problem}")
+        except TROUBLE as problem:
+            self.complaints.append(f"{fault.kind}: {problem!r}")
         self.injected[fault.kind] += 1
         stage.heal()
         ailment = "; ".join(self.complaints[complaints:])

@@ -11,9 +11,9 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import boto3
 import httpx2
@@ -254,16 +254,20 @@ class Judge:
     def _objects(self) -> dict[str, bytes]:
         """Everything in the bucket, by key without the prefix."""
         place = self._place
-        s3: Any = boto3.client(
-            "s3",
-            endpoint_url=place.s3_endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=place.s3_key_id,
-            aws_secret_access_key=place.s3_secret,
-        )
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return {
-            key.removeprefix(f"{place.prefix}/"): s3.get_object(Bucket=place.bucket, Key=key)["Body"].read()
-            for key in keys
-        }
+        with closing(
+            boto3.client(
+                "s3",
+                endpoint_url=place.s3_endpoint,
+                region_name="us-east-1",
+                aws_access_key_id=place.s3_key_id,
+                aws_secret_access_key=place.s3_secret,
+            )
+        ) as s3:
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
+            keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+            return {
+                key.removeprefix(f"{place.prefix}/"): s3.get_object(Bucket=place.bucket, Key=key)[
+                    "Body"
+                ].read()
+                for key in keys
+            }

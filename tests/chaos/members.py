@@ -53,9 +53,8 @@ class Member:
                 self._who,
                 self._stop,
                 keeps_folder=True,
-                env=os.environ | self.environment,
-                stdout=log,
-                stderr=log,
+                environment=os.environ | self.environment,
+                log=log,
             )
         )
         self._guard = guard
@@ -89,10 +88,13 @@ class Member:
         self.await_end()
 
     def await_end(self, seconds: float = END_SECONDS) -> bool:
-        """Whether it ended of its own accord, with exit code 0."""
+        """Whether it ended in time, and with exit code 0."""
         if self._guard is None:
             return True
-        code = self._guard.wait(seconds)
+        try:
+            code = self._guard.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
         self._stack.close()
         self._guard = None
         return code == 0
@@ -111,7 +113,6 @@ class Member:
     def close(self) -> None:
         """Whatever state it is in, it is over."""
         if self.is_running():
-            self.send(signal.SIGCONT)
             self.send(signal.SIGKILL)
             self.await_end()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-from pathlib import Path
 
 from tests.chaos.diary import Fault
 from tests.chaos.faults import machines, messages, network, outages, owners, processes
@@ -49,34 +48,39 @@ def _inject(stage: Stage, fault: Fault, seed: str) -> None:
     stage.diary.carry_out(fault, stage)
 
 
-def alone(stage: Stage, seed: int) -> None:
-    """One worker, which nothing else keeps busy; then one more, whose disk is small."""
-    stage.diary.expect(stage.await_all(END_SECONDS), "the storm's jobs do not come to an end")
-    stage.dismiss_workers(keep=1)
-    for number in range(BY_KIND["drain around a claim"].times):
-        _inject(stage, BY_KIND["drain around a claim"], f"{seed} claim {number}")
-    stage.diary.expect(stage.await_all(END_SECONDS), "the drained worker's jobs do not come to an end")
-    stage.dismiss_workers(keep=0)
-    _on_a_small_disk(stage, seed)
+def alone(stage: Stage, faults: list[Fault], seed: int) -> None:
+    """One worker, which nothing else keeps busy; then one whose disk is small."""
+    for fault in faults:
+        stage.diary.expect(stage.await_all(END_SECONDS), "jobs do not come to an end")
+        if fault.kind == "disk full":
+            _on_a_small_disk(stage, fault, seed)
+        else:
+            stage.dismiss_workers(keep=1)
+            _repeat(stage, fault, seed)
 
 
-def _on_a_small_disk(stage: Stage, seed: int) -> None:
-    fault, disk = BY_KIND["disk full"], stage.folder / "small-disk"
+def _repeat(stage: Stage, fault: Fault, seed: int) -> None:
+    for number in range(fault.times):
+        _inject(stage, fault, f"{seed} {fault.kind} {number}")
+
+
+def _on_a_small_disk(stage: Stage, fault: Fault, seed: int) -> None:
+    disk = stage.folder / "small-disk"
     disk.mkdir()
     try:
-        machines.mount_small_disk(str(disk), SMALL_DISK_BYTES)
+        machines.mount_small_disk(disk, SMALL_DISK_BYTES)
     except subprocess.CalledProcessError:
-        stage.diary.complaints.append(f"{fault.kind}: mounting a small file system takes root")
+        stage.diary.complaints.append(f"{fault.kind}: only root can mount a small file system")
         return
+    stage.dismiss_workers(keep=0)
     worker = stage.add_worker(FORETRAIN_DATA_DIR=str(disk / "data"))
     try:
         worker.start()
-        for number in range(fault.times):
-            _inject(stage, fault, f"{seed} disk {number}")
+        _repeat(stage, fault, seed)
         stage.dismiss_workers(keep=0)
     finally:
         worker.close()
-        machines.unmount(str(Path(disk)))
+        machines.unmount(disk)
 
 
 def rule(stage: Stage) -> Verdict:

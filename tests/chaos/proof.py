@@ -55,7 +55,7 @@ def run_suite(copy: Path) -> tuple[int, str]:
     """Exit code and output."""
     kinds = [word for kind in FAULTS for word in ("--only", kind)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--times", str(TIMES), *kinds],
+        [sys.executable, "-m", "tests.chaos", "--part", "storm", "--times", str(TIMES), *kinds],
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy)},
         stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import socket
 import sys
 import time
@@ -30,7 +31,7 @@ from tests.chaos.diary import Diary
 from tests.chaos.judge import Place, Promise
 from tests.chaos.members import Member
 from tests.chaos.wire import Exchange, Wire
-from tests.processes import eventually, is_alive
+from tests.processes import command_of, descendants, eventually, is_alive
 from tests.servers import (
     connects,
     free_port,
@@ -45,6 +46,7 @@ from tests.servers import (
 S3_KEY_ID, S3_SECRET = "test", "testing"  # moto takes any
 BUCKET, PREFIX = "chaos", "some/prefix"
 QUEUE = "foretrain.cpu"
+REAL_TRAINER = "trainer.warm"
 SMALL_SPEC = {"target_metrics": ["cpu_percent"], "encoder_length": 12, "horizon": 4}
 UNFINISHED = "('queued', 'running', 'paused')"
 
@@ -239,6 +241,7 @@ class Stage:
         self.workers, dismissed = self.workers[:keep], self.workers[keep:]
         for worker in dismissed:
             worker.stop()
+            worker.close()
 
     def heal(self) -> None:
         """Whatever a fault has ended runs again, with all connections whole."""
@@ -348,16 +351,17 @@ class Stage:
         workers = {worker.name: worker for worker in self.workers if worker.is_running()}
         found = []
         for job_id, token, attempt, name in rows:
-            pid = self.trainer_pid(job_id, token)
-            if pid and is_alive(pid) and name in workers:
+            pid = name in workers and self._trainer_pid(job_id, token, workers[name])
+            if pid and is_alive(pid):
                 found.append(Victim(job_id, token, attempt, workers[name], pid))
         return found
 
-    def trainer_pid(self, job_id: str, token: int) -> int | None:
+    def _trainer_pid(self, job_id: str, token: int, worker: Member) -> int | None:
         try:
             return int((self.plans / f"{job_id}-t{token}.pid").read_text())
         except (FileNotFoundError, ValueError):
-            return None
+            # A worker at work has one child alone: the real trainer, which tells nobody its number.
+            return next((pid for pid in descendants(worker.pid) if REAL_TRAINER in command_of(pid)), None)
 
     def pick(self) -> Victim:
         """One of those that run."""
@@ -382,7 +386,14 @@ class Stage:
 
 
 @contextmanager
-def raised(pace: Pace, seed: int) -> Iterator[Stage]:
-    """The servers run, the service is not started yet; everything ends with the block."""
-    with short_folder("ft-chaos-") as folder, ExitStack() as stack:
-        yield Stage(folder, pace, seed, stack)
+def raised(pace: Pace, seed: int, logs: Path | None = None) -> Iterator[Stage]:
+    """The servers run, the service is not started yet; everything ends with the block, but for the logs."""
+    with short_folder("ft-chaos-") as folder:
+        try:
+            with ExitStack() as stack:
+                yield Stage(folder, pace, seed, stack)
+        finally:
+            if logs is not None:
+                logs.mkdir(parents=True, exist_ok=True)
+                for log in folder.glob("*.log"):
+                    shutil.copy(log, logs)

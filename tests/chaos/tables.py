@@ -23,6 +23,8 @@ def fault_table(faults: Iterable[Fault], stage: Stage) -> str:
 
 def _fault_rows(faults: Iterable[Fault], stage: Stage) -> Iterator[str]:
     diary = stage.diary
+    if not diary.injected:
+        return
     yield ""
     yield "| fault | cases | injected | requeued after, s (median, most) | next step, s (median, most) |"
     yield "|---|---|---|---|---|"

@@ -48,6 +48,11 @@ class Wire:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def close(self) -> None:
+        """In the loop's thread: no new connections, and none of the old."""
+        self._server.close()
+        self._reset_all()
+
     def cut(self) -> None:
         """Resets every connection there is; new ones get through."""
         self._act(self._reset_all)
@@ -149,6 +154,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._wires: list[Wire] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="exchange", daemon=True)
 
     def __enter__(self) -> Self:
@@ -164,11 +170,15 @@ class Exchange:
     def wire(self, upstream: Upstream) -> Wire:
         """A new way to the server at a Unix socket, or at a host and port."""
         made = Wire(self._loop, upstream)
+        self._wires.append(made)
         asyncio.run_coroutine_threadsafe(made.open(), self._loop).result(START_SECONDS)
         return made
 
     async def _end_all(self) -> None:
+        for wire in self._wires:
+            wire.close()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # the closed connections' own last calls

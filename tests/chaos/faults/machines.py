@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 
 from tests.chaos.clocks import build_shifted_clock, shifted
 from tests.chaos.diary import Fault
@@ -51,16 +52,16 @@ def _await_end(stage: Stage, job_id: str) -> None:
         time.sleep(0.1)
 
 
-def mount_small_disk(folder: str, size_bytes: int) -> None:
+def mount_small_disk(folder: Path, size_bytes: int) -> None:
     """A file system of its own size; only root may. Raises CalledProcessError."""
     options = f"size={size_bytes},mode=700"
-    command = ["mount", "-t", "tmpfs", "-o", options, "chaos", folder]
+    command = ["mount", "-t", "tmpfs", "-o", options, "chaos", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def unmount(folder: str) -> None:
+def unmount(folder: Path) -> None:
     """Undoes `mount_small_disk`, whoever still looks at it."""
-    subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True)
 
 
 FAULTS = (

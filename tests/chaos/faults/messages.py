@@ -42,8 +42,8 @@ def repeat_messages(stage: Stage) -> None:
 
 
 FAULTS = (
-    Fault("broker killed", kill_broker, 8, "F8"),
-    Fault("broker flushed", flush_broker, 8, "F7"),
-    Fault("messages lost", lose_messages, 8, ""),
+    Fault("broker killed", kill_broker, 6, "F8"),
+    Fault("broker flushed", flush_broker, 6, "F7"),
+    Fault("messages lost", lose_messages, 6, ""),
     Fault("messages repeated in reverse", repeat_messages, 8, "F9"),
 )

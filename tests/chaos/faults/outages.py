@@ -108,8 +108,8 @@ def damage_checkpoint(stage: Stage) -> None:
 FAULTS = (
     Fault("database restarted", restart_database, 6, "F10"),
     Fault("database connections terminated", terminate_connections, 8, "F26"),
-    Fault("storage refuses", refuse_storage, 8, "F27"),
+    Fault("storage refuses", refuse_storage, 6, "F27"),
     Fault("storage hangs", hang_storage, 6, "F27"),
-    Fault("killed during an upload", kill_during_upload, 8, "F28"),
+    Fault("killed during an upload", kill_during_upload, 6, "F28"),
     Fault("checkpoint damaged", damage_checkpoint, 5, "F30"),
 )

@@ -1,0 +1,73 @@
+"""A dozen faults against real processes; `make chaos` injects hundreds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos import programme
+from tests.chaos.stage import TENFOLD, Stage, raised
+
+pytestmark = pytest.mark.slow
+
+SEED = 1
+# What is done to a job's rows, and what the judge must say of it.
+HARM = (
+    ("UPDATE jobs SET status = 'failed', reason_code = 'internal' WHERE id = %s", "jobs lost"),
+    ("DELETE FROM job_metrics WHERE job_id = %s AND step = 3", "jobs lost"),
+    (
+        """INSERT INTO job_events (job_id, seq, id, type, data, created_at)
+           SELECT job_id, seq + 1, id || 'x', type, data, created_at FROM job_events
+           WHERE job_id = %s AND type = 'job.succeeded'""",
+        "jobs committed twice",
+    ),
+    ("UPDATE artifacts SET size_bytes = size_bytes + 1 WHERE job_id = %s", "partial artifacts listed"),
+    ("UPDATE artifacts SET sha256 = repeat('0', 64) WHERE job_id = %s", "partial artifacts listed"),
+    (
+        "UPDATE job_attempts SET token = token + 1 WHERE job_id = %s",
+        "writes of a run that had lost its job",
+    ),
+    (
+        "UPDATE job_metrics SET value = value + 1 WHERE job_id = %s AND name = 'chain'",
+        "writes of a run that had lost its job",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """A deployment with two workers."""
+    with raised(TENFOLD, SEED) as made:
+        made.start(workers=2)
+        yield made
+
+
+def test_every_promise_is_kept_through_a_dozen_faults(stage: Stage) -> None:
+    faults = [replace(programme.BY_KIND[kind], times=1) for kind in programme.QUICK]
+
+    programme.storm(stage, faults, SEED)
+    verdict = programme.rule(stage)
+
+    assert stage.diary.injected.total() == 12
+    assert stage.diary.complaints == []
+    assert not any(verdict.charges().values()), verdict.charges()
+    # What was not looked at cannot be found wrong.
+    assert verdict.promises >= 6
+    assert verdict.downloads >= verdict.promises
+    assert verdict.metric_rows > verdict.promises
+
+
+def test_the_judge_sees_each_kind_of_harm(stage: Stage) -> None:
+    """Each is done to a job that had come out well, so that the judge is known to look."""
+    plan = stage.draw_plan(steps=4, saving_seconds=0.0)
+    victims = {stage.submit(plan).job_id: done for done in HARM}
+    assert stage.await_all(120.0)
+    for job_id, (harm, _) in victims.items():
+        stage.sql(harm, job_id)
+
+    charges = programme.rule(stage).charges()
+
+    for job_id, (harm, charge) in victims.items():
+        assert any(job_id in case for case in charges[charge]), harm

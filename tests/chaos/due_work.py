@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from due_work_harness.host import Host, configure
 from due_work_harness.process_histories import (
@@ -39,7 +40,7 @@ from worker.run_job import run_waiting_jobs
 
 COMMITS = tuple(f"commit {number}" for number in range(1, 9))
 UPLOADS = tuple(f"upload {number}" for number in range(1, 5))
-QUICK = {"heartbeat_seconds": 0.1, "lease_seconds": 2.0, "sweep_seconds": 0.1}
+QUICK: dict[str, Any] = {"heartbeat_seconds": 0.1, "lease_seconds": 2.0, "sweep_seconds": 0.1}
 SETTLED_SECONDS = 60.0
 Seen = tuple[str, int, int, int]
 

@@ -61,7 +61,7 @@ def _fetch_dataset(storage: ObjectStorage, dataset: ClaimedDataset, path: Path) 
 def _fetch_resume_state(storage: ObjectStorage, job: ClaimedJob, path: Path) -> list[Warned]:
     """The newest that is whole; a warning per newer one that is not. Without any the job starts afresh."""
     warnings = []
-    for checkpoint in job.checkpoints:
+    for place, checkpoint in enumerate(job.checkpoints, start=1):
         try:
             storage.get_to_file(checkpoint.storage_key, path)
             _check_digest(path, checkpoint.sha256)
@@ -69,16 +69,15 @@ def _fetch_resume_state(storage: ObjectStorage, job: ClaimedJob, path: Path) -> 
             path.unlink(missing_ok=True)
             ailment = "missing" if isinstance(error, StorageKeyMissing) else "damaged"
             logger.warning("resume_state_unusable", key=checkpoint.storage_key, ailment=ailment)
-            warnings.append(_unusable(job, checkpoint, ailment))
+            warnings.append(_unusable(checkpoint, ailment, is_last=place == len(job.checkpoints)))
         else:
             logger.info("resume_state_fetched", step=checkpoint.step, of_attempt=checkpoint.attempt)
             break
     return warnings
 
 
-def _unusable(job: ClaimedJob, checkpoint: StoredCheckpoint, ailment: str) -> Warned:
-    older = [other for other in job.checkpoints if other.attempt < checkpoint.attempt]
-    instead = "an older one is tried" if older else "training starts from the beginning"
+def _unusable(checkpoint: StoredCheckpoint, ailment: str, *, is_last: bool) -> Warned:
+    instead = "training starts from the beginning" if is_last else "an older one is tried"
     message = (
         f"The state of attempt {checkpoint.attempt} at step {checkpoint.step} is {ailment} in the object "
         f"storage; {instead}."

@@ -22,7 +22,7 @@ class ClaimedDataset:
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A `resume.safetensors` of an earlier attempt: what training goes on from."""
+    """A state that an earlier attempt stored: what training goes on from."""
 
     storage_key: str
     step: int | None
@@ -34,8 +34,9 @@ class StoredCheckpoint:
 class ClaimedJob:
     """`token` fences every write; `spec` is what was asked, `resolved_spec` what it last came to.
 
-    `checkpoints` are the earlier attempts', newest first. `has_weights`: one of them stored weights that are
-    of use to the owner. `memory_kills`: how many of them the kernel ended for want of memory.
+    `checkpoints` are the earlier attempts', two of each, newest first. `has_weights`: one of them stored
+    weights that are of use to the owner. `memory_kills`: how many of them the kernel ended for want of
+    memory.
     """
 
     job_id: str

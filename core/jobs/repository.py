@@ -284,20 +284,25 @@ def count_attempts(session: Session, job: Job, outcome: str) -> int:
     return session.scalars(statement).one()
 
 
-def publish_artifact(session: Session, job: Job, row: Artifact) -> str | None:
-    """Adds or replaces the attempt's artifact of this name; the key of the bytes it pointed to before.
+def publish_artifact(
+    session: Session, job: Job, row: Artifact, keep_older_as: str | None = None
+) -> str | None:
+    """Adds or replaces the attempt's artifact of this name; the key of the bytes nothing points to any more.
 
-    On a replacement `row.id` becomes the id that was there.
+    On a replacement `row.id` becomes the id that was there; with `keep_older_as` the older row is kept under
+    that name instead, in the place of the one before it.
     """
-    known = session.scalars(
-        select(Artifact).where(
-            Artifact.job_id == job.id, Artifact.attempt == job.attempt, Artifact.name == row.name
-        )
-    ).one_or_none()
+    known = _artifact(session, job, row.name)
     if known is None:
-        session.add(row)
-        session.flush()
+        _insert(session, row)
         return None
+    if keep_older_as is not None and known.storage_key != row.storage_key:
+        oldest = _artifact(session, job, keep_older_as)
+        if oldest is not None:
+            session.execute(delete(Artifact).where(Artifact.id == oldest.id))
+        session.execute(update(Artifact).where(Artifact.id == known.id).values(name=keep_older_as))
+        _insert(session, row)
+        return None if oldest is None else oldest.storage_key
     replaced_key = known.storage_key
     session.execute(
         update(Artifact)
@@ -314,6 +319,26 @@ def publish_artifact(session: Session, job: Job, row: Artifact) -> str | None:
     )
     row.id = known.id
     return replaced_key if replaced_key != row.storage_key else None
+
+
+def _artifact(session: Session, job: Job, name: str) -> Artifact | None:
+    ours = (Artifact.job_id == job.id, Artifact.attempt == job.attempt, Artifact.name == name)
+    return session.scalars(
+        select(Artifact).where(*ours), execution_options={"populate_existing": True}
+    ).one_or_none()
+
+
+def _insert(session: Session, row: Artifact) -> None:
+    session.add(row)
+    session.flush()
+
+
+def forget_artifacts(session: Session, job: Job, name: str) -> None:
+    """Of every attempt. Their bytes are collected as garbage."""
+    session.execute(
+        delete(Artifact).where(Artifact.job_id == job.id, Artifact.name == name),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def complete_artifacts(session: Session, job: Job) -> None:

@@ -44,6 +44,8 @@ from trainer.spec import TrainingSpec
 BEST_CHECKPOINT = "model.ckpt"
 WEIGHTS = (BEST_CHECKPOINT, "last.ckpt")
 RESUME_STATE = "resume.safetensors"
+# Of each attempt the last but one is kept, for the case that the last turns out to be damaged.
+OLDER_STATE = "resume-older.safetensors"
 MAX_WARNINGS = 100
 LOST_MESSAGE = "The worker stopped renewing its lease."
 
@@ -150,9 +152,10 @@ def _claimed_dataset(dataset: Dataset) -> ClaimedDataset:
 
 
 def _resume_states(session: Session, job: Job) -> tuple[StoredCheckpoint, ...]:
+    rows = repository.artifacts_to_go_on_from(session, job, [RESUME_STATE, OLDER_STATE])
     return tuple(
         StoredCheckpoint(row.storage_key, row.step, row.sha256, row.attempt)
-        for row in repository.artifacts_to_go_on_from(session, job, [RESUME_STATE])
+        for row in sorted(rows, key=lambda row: (row.attempt, row.name == RESUME_STATE), reverse=True)
     )
 
 
@@ -264,7 +267,9 @@ def register_checkpoint(
         values = {"best_checkpoint": best.model_dump(mode="json")}
         _owned(repository.note(session, job_id, token, None, values))
     row = _artifact(job, **facts, storage_key=key, media_type="application/octet-stream")
-    return RegisteredArtifact(replaced_key=repository.publish_artifact(session, job, row), artifact_id=row.id)
+    keep_older_as = OLDER_STATE if name == RESUME_STATE else None
+    replaced_key = repository.publish_artifact(session, job, row, keep_older_as)
+    return RegisteredArtifact(replaced_key=replaced_key, artifact_id=row.id)
 
 
 def _artifact(job: Job, **facts: Any) -> Artifact:
@@ -282,6 +287,7 @@ def finish(
         raise ValueError("a cancelled run does not finish")
     job = _owned(repository.lock_running(session, job_id, token))
     endings.succeed(session, job, stop_reason, summary)
+    repository.forget_artifacts(session, job, OLDER_STATE)
 
 
 def fail(session: Session, job_id: str, token: int, code: FailureReason, message: str) -> JobStatus:

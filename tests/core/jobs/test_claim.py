@@ -289,7 +289,7 @@ def test_the_next_attempt_goes_on_from_the_newest_state_and_knows_the_ones_befor
 
     assert second.checkpoint is not None
     assert (second.checkpoint.storage_key, second.checkpoint.step) == ("key-resume.safetensors-20", 20)
-    assert [(one.attempt, one.step) for one in third.checkpoints] == [(2, 30), (1, 20)]
+    assert [(one.attempt, one.step) for one in third.checkpoints] == [(2, 30), (1, 20), (1, 10)]
 
 
 def test_weights_of_an_earlier_attempt_are_no_state_to_go_on_from(database: Database) -> None:

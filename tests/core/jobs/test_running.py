@@ -288,6 +288,42 @@ def test_a_checkpoint_made_anew_replaces_the_older(database: Database, claimed: 
     assert (best.step, best.val_loss) == (20, None)
 
 
+def put_state(session: Session, claimed: ClaimedJob, step: int) -> str | None:
+    return service.register_checkpoint(
+        session,
+        claimed.job_id,
+        claimed.token,
+        name="resume.safetensors",
+        key=f"state-{step}",
+        size_bytes=1,
+        sha256=SHA,
+        step=step,
+        epoch=0,
+        val_loss=None,
+    ).replaced_key
+
+
+def test_the_last_two_states_of_a_run_are_kept_until_it_succeeds(
+    database: Database, claimed: ClaimedJob
+) -> None:
+    def stored() -> dict[str, int | None]:
+        with database.readers.begin() as session:
+            rows = reading.list_artifacts(session, claimed.tenant_id, claimed.job_id)
+        return {row.name: row.step for row in rows}
+
+    with database.sessions.begin() as session:
+        replaced = [put_state(session, claimed, step) for step in (10, 20, 30)]
+        # The answer to the last was lost, and it is published once more.
+        replaced.append(put_state(session, claimed, 30))
+
+    assert replaced == [None, None, "state-10", None]
+    assert stored() == {"resume.safetensors": 30, "resume-older.safetensors": 20}
+
+    with database.sessions.begin() as session:
+        service.finish(session, claimed.job_id, claimed.token, "completed", {})
+    assert stored() == {"resume.safetensors": 30}
+
+
 def test_artifacts_are_complete_once_the_job_succeeded(database: Database, claimed: ClaimedJob) -> None:
     with database.sessions.begin() as session:
         put_checkpoint(session, claimed, step=10, val_loss=3.0)

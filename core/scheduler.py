@@ -1,4 +1,4 @@
-"""Keeps the promises nobody else is awake for: lost workers, overdue jobs, dead inspections, full queues."""
+"""Keeps the promises nobody else is awake for: lost and idle workers, overdue jobs, dead inspections."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from core.datasets import service as datasets
 from core.datasets.inspection import inspect_dataset
 from core.jobs import service as jobs
 from core.queue import nudge
+from core.upkeep import retention
+from core.upkeep.garbage import collect_garbage
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 100
 TIDY_SECONDS = 60.0
+GARBAGE_SECONDS = 3600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -36,9 +39,11 @@ class Scheduler:
         self._celery = celery
         self._storage = storage
         self._settings = settings
-        self._inspector: threading.Thread | None = None
+        self._inspector = _Errand()
+        self._collector = _Errand()
         self._stopping = threading.Event()
         self._tidy_at = 0.0
+        self._collect_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Sweeps every `sweep_seconds` until `stop` is set."""
@@ -59,17 +64,22 @@ class Scheduler:
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + TIDY_SECONDS
             self._attempt(self._remove_unfinished_uploads)
+            self._attempt(self._delete_old_jobs)
+            self._attempt(self._delete_old_datasets)
             self._attempt(self._purge_useless_datasets)
             self._attempt(self._forget_idempotency_keys)
+        if time.monotonic() >= self._collect_at:
+            self._collect_at = time.monotonic() + GARBAGE_SECONDS
+            self._collector.start(self._attempt, self._collect_garbage)
 
     def join(self) -> None:
-        """Waits for an inspection under way."""
-        if self._inspector is not None:
-            self._inspector.join()
+        """Waits for what is under way in other threads."""
+        self._inspector.join()
+        self._collector.join()
 
-    def _attempt(self, part: Callable[[], None]) -> None:
+    def _attempt(self, part: Callable[..., None], *what: str) -> None:
         try:
-            part()
+            part(*what)
         except Exception:  # noqa: BLE001  # whatever it was, the next sweep must come
             _log.exception("sweep_failed", part=part.__name__.lstrip("_"))
 
@@ -92,20 +102,35 @@ class Scheduler:
             nudge(self._celery, queue, messages)
 
     def _start_inspector(self) -> None:
-        if self._inspector is not None and self._inspector.is_alive():
+        if self._inspector.is_under_way:
             return
         with self._db.readers.begin() as session:
             lost = datasets.lost_inspections(session)
         if lost:
-            # A thread of its own: reading a large file must not keep lost jobs waiting.
-            self._inspector = threading.Thread(target=self._inspect, args=(lost[0],), daemon=True)
-            self._inspector.start()
+            self._inspector.start(self._attempt, self._inspect, lost[0])
 
     def _inspect(self, dataset_id: str) -> None:
-        try:
-            inspect_dataset(self._db, self._storage, self._settings, dataset_id, self._stopping)
-        except Exception:  # noqa: BLE001  # whatever it was, the next sweep must come
-            _log.exception("inspection_failed", dataset_id=dataset_id)
+        inspect_dataset(self._db, self._storage, self._settings, dataset_id, self._stopping)
+
+    def _collect_garbage(self) -> None:
+        count = collect_garbage(self._db, self._storage, is_stopping=self._stopping.is_set)
+        _log.info("garbage_collected", objects=count)
+
+    def _delete_old_jobs(self) -> None:
+        if self._settings.job_retention_days is None:
+            return
+        with self._db.sessions.begin() as session:
+            keys = retention.delete_old_jobs(session, self._settings.job_retention_days, AT_ONCE)
+        for key in keys:
+            self._storage.delete(key)
+
+    def _delete_old_datasets(self) -> None:
+        if self._settings.dataset_retention_days is None:
+            return
+        with self._db.sessions.begin() as session:
+            hidden = retention.delete_old_datasets(session, self._settings.dataset_retention_days, AT_ONCE)
+        for dataset_id in hidden:
+            _log.info("dataset_kept_long_enough", dataset_id=dataset_id)
 
     def _remove_unfinished_uploads(self) -> None:
         with self._db.readers.begin() as session:
@@ -127,3 +152,24 @@ class Scheduler:
     def _forget_idempotency_keys(self) -> None:
         with self._db.sessions.begin() as session:
             idempotency.forget_expired(session)
+
+
+class _Errand:
+    """What takes long has a thread of its own, so as not to keep lost jobs waiting; one run at a time."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, act: Callable[..., None], *arguments: object) -> None:
+        """Nothing, while the last run is under way."""
+        if not self.is_under_way:
+            self._thread = threading.Thread(target=act, args=arguments, daemon=True)
+            self._thread.start()
+
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()

@@ -40,6 +40,13 @@ class Settings(BaseSettings):
     max_streams: int = Field(128, ge=1, description="Uploads, downloads and waiting answers at once.")
     idempotency_hours: float = Field(48, ge=24)
 
+    job_retention_days: float | None = Field(
+        None, gt=0, description="Jobs that ended longer ago are deleted with their files. Default: never."
+    )
+    dataset_retention_days: float | None = Field(
+        None, gt=0, description="Datasets that no job has needed for so long are deleted. Default: never."
+    )
+
     heartbeat_seconds: float = Field(5, gt=0)
     lease_seconds: float = Field(30, gt=0)
     sweep_seconds: float = Field(4, gt=0)

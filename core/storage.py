@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -176,6 +176,23 @@ class ObjectStorage:
             for batch in obstore.list(self._store, folder):
                 yield from (entry["path"] for entry in batch)
 
+    def list_older(self, folder: str, before: datetime) -> Iterator[str]:
+        """Keys below a folder that were stored before that instant, by the storage's clock, in no order."""
+        with self._vendor_errors():
+            for batch in obstore.list(self._store, folder):
+                yield from (entry["path"] for entry in batch if entry["last_modified"] < before)
+
+    def remove_broken_off(self, before: datetime) -> None:
+        """Removes what writes that broke off before that instant left in a folder, which no list shows.
+
+        In a bucket that is the parts of unfinished uploads, which a rule of the bucket removes.
+        """
+        if self._folder is None:
+            return
+        for path in self._folder.rglob("*#*"):
+            if path.stat().st_mtime < before.timestamp():
+                path.unlink(missing_ok=True)
+
     def local_path(self, key: str) -> Path | None:
         """Where the bytes lie, for a folder; None for S3. Only to read."""
         return None if self._folder is None else self._folder / key
@@ -316,9 +333,20 @@ def _s3_store(config: S3Config, prefix: str | None) -> S3Store:
     return S3Store(prefix=prefix, config=settings, client_options=client, retry_config=RETRIES)  # type: ignore[arg-type]
 
 
+def tenant_folder(tenant_id: str) -> str:
+    """What every key of a tenant starts with."""
+    return f"tenants/{tenant_id}/"
+
+
+def owner_of(key: str) -> str | None:
+    """The id of the job or dataset that a key was made for; None for a key that is none of ours."""
+    parts = key.split("/")
+    return parts[3] if len(parts) > 4 and parts[2] in {"jobs", "datasets"} else None
+
+
 def dataset_key(tenant_id: str, dataset_id: str, data_format: str) -> str:
     """Where a dataset's bytes lie."""
-    return f"tenants/{tenant_id}/datasets/{dataset_id}/data.{data_format}"
+    return f"{tenant_folder(tenant_id)}datasets/{dataset_id}/data.{data_format}"
 
 
 def artifact_key(
@@ -332,4 +360,4 @@ def artifact_key(
         raise ValueError(f"{name!r} is no plain file name")
     stem, dot, ending = name.partition(".")
     version = "" if step is None else f"-step{step}"
-    return f"tenants/{tenant_id}/jobs/{job_id}/a{attempt}-t{token}/{stem}{version}{dot}{ending}"
+    return f"{tenant_folder(tenant_id)}jobs/{job_id}/a{attempt}-t{token}/{stem}{version}{dot}{ending}"

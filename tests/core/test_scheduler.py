@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,11 @@ from core.database import Database, db_now, later
 from core.datasets import service as datasets
 from core.datasets.lifecycle import DatasetStatus
 from core.ids import new_id
+from core.jobs import service as jobs
 from core.jobs.lifecycle import JobStatus
 from core.queue import celery_queue, make_celery, ping
 from core.scheduler import Scheduler
-from core.storage import ObjectStorage
+from core.storage import ObjectStorage, artifact_key
 from core.tables import Dataset, IdempotencyKey, Job, Upload
 from core.workers import service as workers
 from tests.conftest import make_settings
@@ -177,6 +179,49 @@ def test_the_bytes_of_a_deleted_dataset_go(
     assert list(folder_storage.list("")) == []
     with database.readers.begin() as session:
         assert session.get_one(Dataset, data.id).purged_at is not None
+
+
+def test_what_was_kept_long_enough_goes_with_its_bytes(
+    sqlite: Database, folder_storage: ObjectStorage, tmp_path: Path
+) -> None:
+    kept_for = {"job_retention_days": 7, "dataset_retention_days": 7}
+    settings = make_settings(tmp_path, broker_url=f"redis+socket://{tmp_path}/none.sock", **kept_for)
+    with sqlite.sessions.begin() as session:
+        job = make_job(session)
+        claimed = claim_job(session, job)
+        key = artifact_key(job.tenant_id, job.id, 1, 1, "report.html")
+        facts = {"name": "report.html", "key": key, "size_bytes": 1, "sha256": "ab" * 32}
+        jobs.register_artifact(session, job.id, claimed.token, **facts, media_type="text/html")
+        jobs.finish(session, job.id, claimed.token, "completed", {})
+        long_ago = later(db_now(), -8 * 24 * 3600)
+        session.execute(update(Job).values(created_at=long_ago, finished_at=long_ago))
+        session.execute(update(Dataset).values(created_at=long_ago))
+        data = session.get_one(Dataset, job.dataset_id)
+    for stored in (key, data.storage_key):
+        folder_storage.put_bytes(stored, b"x")
+    scheduler = Scheduler(sqlite, make_celery(settings), folder_storage, settings)
+
+    scheduler.run_once()
+    scheduler.join()
+
+    assert list(folder_storage.list("")) == []
+
+
+def test_a_sweep_collects_garbage(
+    database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
+) -> None:
+    with database.sessions.begin() as session:
+        job = make_job(session)
+    key = artifact_key(job.tenant_id, job.id, 1, 1, "orphan.bin")
+    folder_storage.put_bytes(key, b"x")
+    path = folder_storage.local_path(key)
+    assert path is not None
+    os.utime(path, (0, 0))
+
+    scheduler.run_once()
+    scheduler.join()
+
+    assert list(folder_storage.list("")) == []
 
 
 def test_old_idempotency_keys_go(database: Database, scheduler: Scheduler) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Path, Query, Request, Security
@@ -26,7 +27,7 @@ _bearer = HTTPBearer(
 )
 
 
-def _resources(request: Request) -> Resources:
+async def _resources(request: Request) -> Resources:
     return cast("Resources", request.app.state.resources)
 
 
@@ -36,18 +37,44 @@ def _caller(
     resources: Annotated[Resources, Depends(_resources)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
+    key = UncheckedKey(request, _token(credentials), tuple(needed.scopes))
+    with resources.db.readers.begin() as session:
+        return key.checked(authenticate(session, key.token))
+
+
+@dataclass(frozen=True)
+class UncheckedKey:
+    """A key as it was sent, for an endpoint that looks it up together with what it asks for."""
+
+    request: Request
+    token: str
+    needed_scopes: tuple[str, ...]
+
+    def checked(self, caller: Principal) -> Principal:
+        """The key's holder, noted for the log. Raises Forbidden without the scopes."""
+        self.request.state.tenant_id, self.request.state.key_id = caller.tenant_id, caller.key_id
+        for scope in self.needed_scopes:
+            caller.require(Scope(scope))
+        return caller
+
+
+async def _unchecked_key(
+    request: Request,
+    needed: SecurityScopes,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> UncheckedKey:
+    return UncheckedKey(request, _token(credentials), tuple(needed.scopes))
+
+
+def _token(credentials: HTTPAuthorizationCredentials | None) -> str:
     if credentials is None:
         raise Unauthenticated("Send an API key: Authorization: Bearer <key>.")
-    with resources.db.readers.begin() as session:
-        caller = authenticate(session, credentials.credentials)
-    request.state.tenant_id, request.state.key_id = caller.tenant_id, caller.key_id
-    for scope in needed.scopes:
-        caller.require(Scope(scope))
-    return caller
+    return credentials.credentials
 
 
 Service = Annotated[Resources, Depends(_resources)]
 JobsReader = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_READ])]
+JobsReadersKey = Annotated[UncheckedKey, Security(_unchecked_key, scopes=[Scope.JOBS_READ])]
 JobsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_WRITE])]
 DatasetsReader = Annotated[Principal, Security(_caller, scopes=[Scope.DATASETS_READ])]
 DatasetsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.DATASETS_WRITE])]

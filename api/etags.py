@@ -18,7 +18,20 @@ def polled_response(
     request: Request, body: str, etag: str, headers: dict[str, str] | None = None
 ) -> Response:
     """`body` (JSON) with its tag, or 304 when the client holds it already."""
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"} | (headers or {})
-    if is_listed(request.headers.get("if-none-match"), etag):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+    if is_held(request, etag):
+        return not_modified(etag, headers)
+    return Response(body, headers=_tagged(etag, headers), media_type="application/json")
+
+
+def is_held(request: Request, etag: str) -> bool:
+    """Whether the client has the content of this tag."""
+    return is_listed(request.headers.get("if-none-match"), etag)
+
+
+def not_modified(etag: str, headers: dict[str, str] | None = None) -> Response:
+    """The answer to who has it."""
+    return Response(status_code=304, headers=_tagged(etag, headers))
+
+
+def _tagged(etag: str, headers: dict[str, str] | None) -> dict[str, str]:
+    return {"ETag": etag, "Cache-Control": "private, no-cache"} | (headers or {})

@@ -9,6 +9,7 @@ from functools import partial
 from api.inspections import Inspections
 from api.slots import Slots
 from core.database import Database, connect
+from core.jobs.line import Board
 from core.queue import make_celery, nudge, ping
 from core.settings import Settings
 from core.storage import ObjectStorage, open_storage
@@ -33,6 +34,7 @@ class Resources:
     queue: Queue
     transfers: Slots
     inspections: Inspections
+    board: Board
 
 
 def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
@@ -52,6 +54,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         queue=queue or _open_queue(settings),
         transfers=Slots(settings.max_streams),
         inspections=Inspections(db, storage, settings),
+        board=Board(db),
     )
 
 

@@ -44,6 +44,7 @@ _NUL_IN_JSON = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 class Database:
     """`sessions` for everything that may write, `readers` for the rest: those refuse writes.
 
+    `lookups` is for reads of a single statement, which is its own transaction: no BEGIN, no COMMIT.
     On SQLite a writer's transaction starts with BEGIN IMMEDIATE, so that it waits its turn at the start
     instead of failing in the middle; a reader's is deferred and waits for nobody.
     """
@@ -51,6 +52,7 @@ class Database:
     engine: Engine
     sessions: sessionmaker[Session]
     readers: sessionmaker[Session]
+    lookups: Engine
 
     def check(self) -> None:
         """Raises sqlalchemy.exc.SQLAlchemyError unless the database answers now; for readiness."""
@@ -74,11 +76,17 @@ def connect(url: str, *, lock_seconds: float = 30.0) -> Database:
         engine=engine,
         sessions=sessionmaker(engine, expire_on_commit=False),
         readers=sessionmaker(readers, expire_on_commit=False),
+        lookups=engine.execution_options(foretrain_single=True, **_single_options(engine)),
     )
 
 
 def _read_only_options(engine: Engine) -> dict[str, bool]:
     return {"postgresql_readonly": True} if engine.dialect.name == "postgresql" else {}
+
+
+def _single_options(engine: Engine) -> dict[str, str]:
+    # SQLite's driver is in that mode anyhow, and SQLAlchemy would not leave it so.
+    return {"isolation_level": "AUTOCOMMIT"} if engine.dialect.name == "postgresql" else {}
 
 
 def _sqlite_engine(url: str) -> Engine:
@@ -105,7 +113,10 @@ def _prepare_sqlite_connection(connection: DBAPIConnection, _entry: ConnectionPo
 
 
 def _begin_on_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get("foretrain_read_only", False)
+    options = connection.get_execution_options()
+    if options.get("foretrain_single", False):
+        return
+    read_only = options.get("foretrain_read_only", False)
     connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
     connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
 

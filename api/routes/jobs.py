@@ -17,16 +17,18 @@ from api.dependencies import (
     IfNoneMatch,
     JobId,
     JobsReader,
+    JobsReadersKey,
     JobsWriter,
     Limit,
     Service,
 )
-from api.etags import polled_response, weak_etag
+from api.etags import is_held, not_modified, polled_response, weak_etag
 from api.openapi import answers, header, json_answer, json_content
 from api.query_lists import parse_labels, parse_statuses
 from api.strict_route import strict_router
 from core import idempotency
-from core.jobs import reading, service
+from core.errors import NotFound
+from core.jobs import polling, reading, service
 from core.jobs.lifecycle import JobStatus
 from core.jobs.reading import JobFilter
 from core.jobs.schemas import JobCreate, JobRead, JobSort, ResolvedTraining
@@ -35,8 +37,6 @@ from core.pages import DEFAULT_LIMIT, Page
 router = strict_router("jobs")
 RETRY_AFTER_SECONDS = {JobStatus.QUEUED: 5, JobStatus.RUNNING: 5, JobStatus.PAUSED: 60}
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}")
-# Changes at every heartbeat, which is no news to a poller.
-_UNTAGGED = {"heartbeat_at", "usage"}
 _ETAG_HEADERS = {"ETag": header("Changes with revision, phase, progress and place in the queue.")}
 
 
@@ -111,6 +111,7 @@ def submit_job(
         with resources.db.readers.begin() as session:
             resolved = service.validate(session, caller.tenant_id, body)
         return Response(resolved.model_dump_json(), media_type="application/json")
+    line = resources.board.line()
     with resources.db.sessions.begin() as session:
         if idempotency_key is not None:
             fingerprint = _fingerprint(request, body)
@@ -120,7 +121,7 @@ def submit_job(
             if earlier is not None:
                 return _created(earlier["body"], replayed=True)
         job = service.submit(session, caller.tenant_id, body)
-        read = reading.read_job(session, job).model_dump(mode="json")
+        read = reading.read_job(session, job, line).model_dump(mode="json")
         if idempotency_key is not None:
             idempotency.store_answer(session, caller.tenant_id, idempotency_key, {"body": read})
         queue = job.queue
@@ -168,13 +169,17 @@ def list_jobs(
     sort: Annotated[JobSort, Query(description="`-` means newest first.")] = "-created_at",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> Page[JobRead]:
+) -> Response:
     """The tenant's jobs. Filters apply before the page is cut, so only the last page is short."""
     wanted = JobFilter(
         statuses=parse_statuses(status), labels=parse_labels(label), created_after=created_after
     )
+    line = resources.board.line()
     with resources.db.readers.begin() as session:
-        return reading.list_jobs(session, caller.tenant_id, wanted, sort=sort, limit=limit, cursor=cursor)
+        page = reading.list_jobs(
+            session, caller.tenant_id, wanted, sort=sort, limit=limit, cursor=cursor, line=line
+        )
+    return Response(page.model_dump_json(), media_type="application/json")
 
 
 @router.get(
@@ -196,15 +201,25 @@ def list_jobs(
 def get_job(
     *,
     request: Request,
-    caller: JobsReader,
+    key: JobsReadersKey,
     resources: Service,
     job_id: JobId,
-    _if_none_match: IfNoneMatch = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`."""
-    with resources.db.readers.begin() as session:
-        job = reading.get_job(session, caller.tenant_id, job_id)
-    etag = weak_etag(job.model_dump_json(exclude=_UNTAGGED))
-    wait_seconds = RETRY_AFTER_SECONDS.get(job.status)
-    headers = {} if wait_seconds is None else {"Retry-After": str(wait_seconds)}
-    return polled_response(request, job.model_dump_json(), etag, headers)
+    if if_none_match is not None:
+        state = polling.poll_state(resources.db, resources.board, key.token, job_id)
+        key.checked(state.caller)
+        if state.tag is not None and is_held(request, etag := weak_etag(state.tag)):
+            return not_modified(etag, _retry_after(state.status))
+    polled = polling.poll_job(resources.db, resources.board, key.token, job_id)
+    key.checked(polled.caller)
+    if polled.job is None or polled.tag is None:
+        raise NotFound(f"There is no job {job_id}.")
+    headers = _retry_after(polled.job.status)
+    return polled_response(request, polled.job.model_dump_json(), weak_etag(polled.tag), headers)
+
+
+def _retry_after(status: JobStatus | None) -> dict[str, str]:
+    seconds = None if status is None else RETRY_AFTER_SECONDS.get(status)
+    return {} if seconds is None else {"Retry-After": str(seconds)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
+from core.access.schemas import StoredKey
 from core.database import db_now, insert_or
 from core.ids import new_id
 from core.tables import ApiKey, Tenant
@@ -44,12 +45,13 @@ def add_key(
     return key
 
 
-def find_usable_key(session: Session, public_id: str) -> ApiKey | None:
+def find_usable_key(session: Session, public_id: str) -> StoredKey | None:
     """Neither expired nor revoked, by the database's clock."""
-    return session.scalars(
-        select(ApiKey).where(
-            ApiKey.public_id == public_id,
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > db_now()),
-        )
-    ).one_or_none()
+    columns = (ApiKey.id, ApiKey.tenant_id, ApiKey.secret_sha256, ApiKey.scopes)
+    row = session.execute(select(*columns).where(ApiKey.public_id == public_id, *is_usable())).one_or_none()
+    return None if row is None else StoredKey(*row)
+
+
+def is_usable() -> tuple[ColumnElement[bool], ...]:
+    """What holds of a key that is neither revoked nor expired."""
+    return ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > db_now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +19,16 @@ class ApiKeyRead(BaseModel):
     scopes: list[Scope]
     created_at: datetime
     expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """What is kept of a key that may still be used."""
+
+    id: str
+    tenant_id: str
+    secret_sha256: str
+    scopes: Sequence[str]
 
 
 @dataclass(frozen=True)

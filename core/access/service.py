@@ -9,9 +9,9 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from core.access import repository
-from core.access.schemas import ApiKeyRead, Principal
+from core.access.schemas import ApiKeyRead, Principal, StoredKey
 from core.access.scopes import Scope
-from core.access.secrets import make_key_text, parse_key_text
+from core.access.secrets import KeyText, make_key_text, parse_key_text
 from core.errors import FieldProblem, InvalidRequest, Unauthenticated
 
 MAX_TENANT_NAME = 200
@@ -62,11 +62,27 @@ def authenticate(session: Session, token: str) -> Principal:
 
     Raises Unauthenticated for a key that is unknown, mistyped, expired or revoked, without saying which.
     """
+    text = parse_token(token)
+    return admit(text, repository.find_usable_key(session, text.public_id))
+
+
+def parse_token(token: str) -> KeyText:
+    """Raises Unauthenticated for what cannot be a key."""
     text = parse_key_text(token)
-    key = repository.find_usable_key(session, text.public_id) if text is not None else None
-    if text is None or key is None or not hmac.compare_digest(key.secret_sha256, text.sha256):
-        raise Unauthenticated("The API key is not valid. Send it as `Authorization: Bearer ft_…`.")
+    if text is None:
+        raise _refusal()
+    return text
+
+
+def admit(text: KeyText, key: StoredKey | None) -> Principal:
+    """The holder of the key that was found under the text's public id. Raises Unauthenticated."""
+    if key is None or not hmac.compare_digest(key.secret_sha256, text.sha256):
+        raise _refusal()
     return Principal(key.tenant_id, key.id, frozenset(Scope(scope) for scope in key.scopes))
+
+
+def _refusal() -> Unauthenticated:
+    return Unauthenticated("The API key is not valid. Send it as `Authorization: Bearer ft_…`.")
 
 
 def tenant_exists(session: Session) -> bool:

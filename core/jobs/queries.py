@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Select, func, literal, select, tuple_
 from sqlalchemy.orm import Session
@@ -55,29 +56,41 @@ def _filtered(statement: Select[Job], job_filter: JobFilter) -> Select[Job]:
     return statement
 
 
-def queue_positions(session: Session, job_ids: Collection[str], queues: Collection[str]) -> dict[str, int]:
-    """Where these queued jobs stand, 1 first, as fair share would serve them if nothing ended or came."""
-    turn = func.row_number().over(
-        partition_by=(Job.queue, Job.tenant_id), order_by=(Job.priority.desc(), Job.queued_at, Job.id)
-    )
-    waiting = (
-        select(Job.id, Job.queue, Job.tenant_id, turn.label("turn"))
-        .where(Job.status == JobStatus.QUEUED, Job.queue.in_(queues))
-        .subquery()
-    )
+class Waiting(Protocol):
+    """What decides a queued job's place."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def devices(self) -> int: ...
+    @property
+    def tenant_id(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def queued_at(self) -> datetime: ...
+    @property
+    def not_before(self) -> datetime | None: ...
+
+
+def waiting_jobs(session: Session) -> Sequence[Waiting]:
+    """All that are queued, of all tenants, in no order."""
+    columns = (Job.id, Job.queue, Job.devices, Job.tenant_id, Job.priority, Job.queued_at, Job.not_before)
+    rows: Sequence[Any] = session.execute(select(*columns).where(Job.status == JobStatus.QUEUED)).all()
+    return rows
+
+
+def tenant_weights(session: Session) -> dict[str, tuple[int, int]]:
+    """By tenant: devices its running jobs hold, and the number of its last claim."""
     running = devices_running_by_tenant()
-    load = func.coalesce(running.c.devices, 0) + waiting.c.turn
-    position = func.row_number().over(
-        partition_by=waiting.c.queue, order_by=(load, Tenant.last_served, waiting.c.id)
+    rows = session.execute(
+        select(Tenant.id, func.coalesce(running.c.devices, 0), Tenant.last_served).outerjoin(
+            running, running.c.tenant_id == Tenant.id
+        )
     )
-    placed = (
-        select(waiting.c.id, position.label("position"))
-        .join(Tenant, Tenant.id == waiting.c.tenant_id)
-        .outerjoin(running, running.c.tenant_id == waiting.c.tenant_id)
-        .subquery()
-    )
-    rows = session.execute(select(placed.c.id, placed.c.position).where(placed.c.id.in_(job_ids)))
-    return dict(rows.all())
+    return {tenant_id: (int(devices), last_served) for tenant_id, devices, last_served in rows}
 
 
 def queue_counts(session: Session) -> dict[str, tuple[int, int, float | None]]:

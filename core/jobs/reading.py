@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from core.database import read_clock
 from core.errors import ArtifactNotFound, NotFound
 from core.jobs import queries
 from core.jobs.lifecycle import JobStatus, is_terminal
+from core.jobs.line import Line, queue_place, read_line
 from core.jobs.schemas import (
     ArtifactRead,
     AttemptRead,
@@ -23,17 +26,15 @@ from core.jobs.schemas import (
     LogChunkRead,
     MetricPoint,
     MetricSeries,
-    QueuePlace,
     StatusReason,
     Usage,
 )
 from core.pages import DEFAULT_LIMIT, Page, cut_page
-from core.tables import Artifact, Job, Worker
-from core.workers import service as workers
-from core.workers.capacity import why_none_can_hold
+from core.tables import Artifact, Job
 
 STALLED_AFTER = timedelta(seconds=15)  # three heartbeats
 LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel", "pause", "resume", "retry")
+_SHOWN_COLUMNS = tuple(name for name in JobRead.model_fields if hasattr(Job, name))
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class JobFilter:
     created_after: datetime | None = None
 
 
-def read_job(session: Session, job: Job) -> JobRead:
-    """A row, with its place in the queue."""
-    return _read_jobs(session, [job])[0]
+def read_job(session: Session, job: Job, line: Line | None = None) -> JobRead:
+    """A row, with its place in `line`, or in the queue as it is now."""
+    return _read_jobs(session, [job], line)[0]
 
 
 def get_job(session: Session, tenant_id: str, job_id: str) -> JobRead:
@@ -63,11 +64,15 @@ def list_jobs(
     sort: JobSort = "-created_at",
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
+    line: Line | None = None,
 ) -> Page[JobRead]:
-    """Filters apply before the page is cut. Raises InvalidRequest for a cursor of another list or sort."""
+    """Filters apply before the page is cut; places are those in `line`, or those of now.
+
+    Raises InvalidRequest for a cursor of another list or sort.
+    """
     rows = queries.page_of_jobs(session, tenant_id, job_filter or JobFilter(), sort, limit, cursor)
     shown, next_cursor = cut_page(rows, limit, f"jobs{sort}", queries.job_key)
-    return Page(items=_read_jobs(session, shown), next_cursor=next_cursor)
+    return Page(items=_read_jobs(session, shown, line), next_cursor=next_cursor)
 
 
 def _find(session: Session, tenant_id: str, job_id: str) -> Job:
@@ -77,44 +82,26 @@ def _find(session: Session, tenant_id: str, job_id: str) -> Job:
     return job
 
 
-def _read_jobs(session: Session, jobs: Sequence[Job]) -> list[JobRead]:
+def _read_jobs(session: Session, jobs: Sequence[Job], line: Line | None) -> list[JobRead]:
     now = read_clock(session)
-    queued = [job for job in jobs if job.status is JobStatus.QUEUED]
-    places = _places(session, queued, now) if queued else {}
-    return [_read(job, places.get(job.id), now) for job in jobs]
+    if line is None and any(job.status is JobStatus.QUEUED for job in jobs):
+        line = read_line(session)
+    return [show(job, line, now) for job in jobs]
 
 
-def _places(session: Session, jobs: Sequence[Job], now: datetime) -> dict[str, QueuePlace]:
-    positions = queries.queue_positions(session, [job.id for job in jobs], {job.queue for job in jobs})
-    living = workers.live(session)
-    return {
-        job.id: QueuePlace(position=positions[job.id], reason=_waits_for(job, positions[job.id], now, living))
-        for job in jobs
-        if job.id in positions
-    }
-
-
-def _waits_for(job: Job, position: int, now: datetime, living: Sequence[Worker]) -> str:
-    if (lack := why_none_can_hold(living, job.queue, job.devices)) is not None:
-        return lack
-    if job.not_before is not None and job.not_before > now:
-        return "Waits a moment before the next try."
-    if position == 1:
-        return "Next in line for a worker."
-    return f"Waits for {position - 1} job{'s' if position > 2 else ''} ahead."  # two is the plural
-
-
-def _read(job: Job, place: QueuePlace | None, now: datetime) -> JobRead:
+def show(job: Job, line: Line | None, now: datetime) -> JobRead:
+    """A row as it is at `now`; a queued one needs the line."""
     address = f"/v1/jobs/{job.id}"
     reason = job.reason_code and StatusReason(code=job.reason_code, message=job.reason_message or "")
-    fields = {name: getattr(job, name) for name in JobRead.model_fields if hasattr(job, name)}
+    waits_in = line if job.status is JobStatus.QUEUED else None
+    fields = {name: getattr(job, name) for name in _SHOWN_COLUMNS}
     return JobRead.model_validate(
         fields
         | {
             "is_terminal": is_terminal(job.status),
             "status_reason": reason or None,
-            "stalled": job.heartbeat_at is not None and now - job.heartbeat_at > STALLED_AFTER,
-            "queue": place,
+            "stalled": is_stalled(job, now),
+            "queue": None if waits_in is None else queue_place(job, waits_in, now),
             "limits": JobLimits(
                 max_runtime_seconds=job.max_runtime_seconds,
                 max_pending_seconds=job.max_pending_seconds,
@@ -124,6 +111,11 @@ def _read(job: Job, place: QueuePlace | None, now: datetime) -> JobRead:
             "links": {"self": address, **{name: f"{address}/{name}" for name in LINKS}},
         }
     )
+
+
+def is_stalled(job: Job | Row[Any], now: datetime) -> bool:
+    """Whether its worker has missed several heartbeats."""
+    return job.heartbeat_at is not None and now - job.heartbeat_at > STALLED_AFTER
 
 
 def _running_seconds(job: Job, now: datetime) -> float:

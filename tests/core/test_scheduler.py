@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_what_was_kept_long_enough_goes_with_its_bytes(
         job = make_job(session)
         claimed = claim_job(session, job)
         key = artifact_key(job.tenant_id, job.id, 1, 1, "report.html")
-        facts = {"name": "report.html", "key": key, "size_bytes": 1, "sha256": "ab" * 32}
+        facts: dict[str, Any] = {"name": "report.html", "key": key, "size_bytes": 1, "sha256": "ab" * 32}
         jobs.register_artifact(session, job.id, claimed.token, **facts, media_type="text/html")
         jobs.finish(session, job.id, claimed.token, "completed", {})
         long_ago = later(db_now(), -8 * 24 * 3600)
@@ -255,7 +256,8 @@ def test_a_sweep_survives_a_database_that_is_gone(
     folder_storage: ObjectStorage, tmp_path: Path, postgres: Database
 ) -> None:
     settings = make_settings(tmp_path, broker_url=f"redis+socket://{tmp_path}/none.sock")
-    gone = Database(engine=postgres.engine, sessions=_Broken(), readers=_Broken())  # type: ignore[arg-type]
+    broken: Any = _Broken()
+    gone = replace(postgres, sessions=broken, readers=broken)
 
     Scheduler(gone, make_celery(settings), folder_storage, settings).run_once()
 

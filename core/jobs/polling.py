@@ -1,0 +1,116 @@
+"""Polling: the caller's key and the job it asks for in one statement, and the tag of a job's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, bindparam, select
+from sqlalchemy.orm import Session
+
+from core.access.repository import is_usable
+from core.access.schemas import Principal, StoredKey
+from core.access.secrets import KeyText
+from core.access.service import admit, parse_token
+from core.database import Database, db_now
+from core.jobs.lifecycle import JobStatus
+from core.jobs.line import Board, queue_place
+from core.jobs.reading import is_stalled, show
+from core.jobs.schemas import JobRead
+from core.tables import ApiKey, Job
+
+# Another release may show the same state otherwise.
+_RELEASE = version("foretrain")
+_KEY = (ApiKey.id.label("key_id"), ApiKey.tenant_id.label("key_tenant"), ApiKey.secret_sha256, ApiKey.scopes)
+_STATE = (
+    *(Job.id, Job.status, Job.revision, Job.last_seq, Job.heartbeat_at),
+    Job.progress["updated_at"].as_string().label("progress_at"),
+    *(Job.queue, Job.devices, Job.tenant_id, Job.priority, Job.queued_at, Job.not_before),
+)
+
+
+def _of_key_and_job(*columns: Any) -> Any:
+    """Two look-ups by unique index, whatever the tables hold; no row without a usable key."""
+    own: ColumnElement[bool] = and_(Job.id == bindparam("job_id"), Job.tenant_id == ApiKey.tenant_id)
+    keyed = select(*_KEY, *columns, db_now().label("now")).select_from(ApiKey).outerjoin(Job, own)
+    return keyed.where(ApiKey.public_id == bindparam("public_id"), *is_usable())
+
+
+# Built once: compiling a statement, or only finding it in the cache anew, costs more than running it.
+_SELECT_STATE = _of_key_and_job(*_STATE)
+_SELECT_JOB = _of_key_and_job(Job)
+
+
+@dataclass(frozen=True)
+class PolledState:
+    """A job's status, and a tag that changes whenever what is shown of it does; None where there is no job.
+
+    Time alone, the heartbeat and the running seconds change no tag; that the job has stalled does.
+    """
+
+    caller: Principal
+    status: JobStatus | None
+    tag: str | None
+
+
+@dataclass(frozen=True)
+class PolledJob:
+    """A job with its tag; None where there is none."""
+
+    caller: Principal
+    job: JobRead | None
+    tag: str | None
+
+
+def poll_state(db: Database, board: Board, token: str, job_id: str) -> PolledState:
+    """One statement. Call it outside of a session. Raises Unauthenticated."""
+    key = parse_token(token)
+    with db.lookups.connect() as connection:
+        row = connection.execute(_SELECT_STATE, _names(key, job_id)).one_or_none()
+    caller = _admit(key, row)
+    if row is None or row.id is None:
+        return PolledState(caller, None, None)
+    return PolledState(caller, row.status, _tag(row, row.progress_at, row.now, board))
+
+
+def poll_job(db: Database, board: Board, token: str, job_id: str) -> PolledJob:
+    """One statement. Call it outside of a session. Raises Unauthenticated."""
+    key = parse_token(token)
+    with Session(db.lookups, expire_on_commit=False) as session:
+        row = session.execute(_SELECT_JOB, _names(key, job_id)).one_or_none()
+    caller = _admit(key, row)
+    if row is None or row.Job is None:
+        return PolledJob(caller, None, None)
+    job: Job = row.Job
+    progress_at = None if job.progress is None else job.progress["updated_at"]
+    tag = _tag(job, progress_at, row.now, board)
+    line = board.line() if job.status is JobStatus.QUEUED else None
+    return PolledJob(caller, show(job, line, row.now), tag)
+
+
+def _names(key: KeyText, job_id: str) -> dict[str, str]:
+    return {"public_id": key.public_id, "job_id": job_id}
+
+
+def _admit(key: KeyText, row: Row[Any] | None) -> Principal:
+    if row is None:
+        return admit(key, None)
+    return admit(key, StoredKey(row.key_id, row.key_tenant, row.secret_sha256, row.scopes))
+
+
+def _tag(state: Any, progress_at: str | None, now: datetime, board: Board) -> str:
+    """`state`: a job, or a row with the columns of _STATE."""
+    parts: list[object] = [
+        _RELEASE,
+        state.id,
+        state.revision,
+        state.last_seq,
+        progress_at,
+        is_stalled(state, now),
+    ]
+    if state.status is JobStatus.QUEUED:
+        place = queue_place(state, board.line(), now)
+        parts += [place.position, place.reason]
+    return repr(parts)

@@ -190,7 +190,7 @@ def test_what_was_kept_long_enough_goes_with_its_bytes(
         job = make_job(session)
         claimed = claim_job(session, job)
         key = artifact_key(job.tenant_id, job.id, 1, 1, "report.html")
-        facts = {"name": "report.html", "key": key, "size_bytes": 1, "sha256": "ab" * 32}
+        facts: dict[str, Any] = {"name": "report.html", "key": key, "size_bytes": 1, "sha256": "ab" * 32}
         jobs.register_artifact(session, job.id, claimed.token, **facts, media_type="text/html")
         jobs.finish(session, job.id, claimed.token, "completed", {})
         long_ago = later(db_now(), -8 * 24 * 3600)

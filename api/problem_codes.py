@@ -75,7 +75,7 @@ SERVICE_CODES = {
         422, "Not supported yet", "The field, value or format is planned but not built. Leave it out."
     ),
     "source_not_allowed": ProblemCode(
-        403,
+        422,
         "Source is not allowed",
         "Ask the operator to add it to FORETRAIN_PULL_URLS, and its network to FORETRAIN_PULL_NETWORKS.",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
@@ -81,7 +81,7 @@ def _login(parts: SplitResult) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"Authorization", b"Basic " + base64.b64encode(pair)),)
 
 
-async def pull(source: Source, asked: DatasetPull, settings: Settings) -> AsyncIterator[bytes]:
+async def pull(source: Source, asked: DatasetPull, settings: Settings) -> AsyncGenerator[bytes, None]:
     """The server's answers, one after another, in pieces as they arrive.
 
     Follows no redirect and uses no proxy. Raises SourceNotAllowed when the server's name stands for an

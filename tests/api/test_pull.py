@@ -93,7 +93,7 @@ def test_the_operator_s_login_is_sent_and_is_never_the_caller_s(
     assert prometheus.paths == ["/tenant/api/v1/query_range"]
     assert prometheus.logins == ["Basic b3BzOnBAc3M="]
     with_login = prometheus.url.replace("http://", "http://ops:p%40ss@") + "/tenant"
-    is_problem(pull(pulling, with_login), 403, "source_not_allowed")
+    is_problem(pull(pulling, with_login), 422, "source_not_allowed")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_operator_s_login_is_sent_and_is_never_the_caller_s(
 def test_an_address_like_an_allowed_one_is_never_asked(
     pulling: RunningApi, prometheus: Prometheus, allowed: str, asked: str
 ) -> None:
-    is_problem(pull(pulling, prometheus.url.replace(allowed, asked, 1)), 403, "source_not_allowed")
+    is_problem(pull(pulling, prometheus.url.replace(allowed, asked, 1)), 422, "source_not_allowed")
     assert prometheus.queries == []
 
 
@@ -117,7 +117,7 @@ def test_an_address_like_an_allowed_one_is_never_asked(
 def test_an_address_that_goes_on_after_an_allowed_one_is_never_asked(
     pulling: RunningApi, prometheus: Prometheus, end: str
 ) -> None:
-    is_problem(pull(pulling, prometheus.url + end), 403, "source_not_allowed")
+    is_problem(pull(pulling, prometheus.url + end), 422, "source_not_allowed")
     assert prometheus.queries == []
 
 
@@ -125,7 +125,7 @@ def test_an_address_that_goes_on_after_an_allowed_one_is_never_asked(
     "url", ["http://169.254.169.254/latest", "file:///etc/passwd", "http://[::1", "http://a:b", ""]
 )
 def test_another_address_is_never_asked_and_nothing_is_stored(pulling: RunningApi, url: str) -> None:
-    is_problem(pull(pulling, url), 403, "source_not_allowed")
+    is_problem(pull(pulling, url), 422, "source_not_allowed")
     assert pulling.leftovers() == NOTHING
 
 
@@ -133,7 +133,7 @@ def test_a_name_that_is_allowed_and_stands_for_a_private_address_is_not_reached(
     sqlite_url: str, tmp_path: Path, prometheus: Prometheus
 ) -> None:
     with running(make_settings(tmp_path, database_url=sqlite_url, pull_urls=[prometheus.url])) as api:
-        answer = is_problem(pull(api.signed_in(), prometheus.url), 403, "source_not_allowed")
+        answer = is_problem(pull(api.signed_in(), prometheus.url), 422, "source_not_allowed")
         assert "127.0.0.1" not in answer["detail"]
         assert api.leftovers() == NOTHING
     assert prometheus.queries == []

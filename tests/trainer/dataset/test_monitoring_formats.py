@@ -306,6 +306,13 @@ def test_more_samples_or_columns_than_the_limits_are_refused(refuse: Refuse, kin
     assert refuse(content, kind, ReadLimits(max_rows=100)).code == "too_many_rows"
 
 
+def test_a_line_without_an_end_is_not_read_into_memory(refuse: Refuse) -> None:
+    line = "cpu usage=" + "1" * 5000
+    assert "longer" in refuse(line, "influx", ReadLimits(max_line_bytes=1000)).detail
+    series = as_victoriametrics(fleet(1, 100))
+    assert "longer" in refuse(series, "victoriametrics", ReadLimits(max_series_bytes=1000)).detail
+
+
 def test_metrics_that_meet_nowhere_are_refused_before_their_table_is_made(refuse: Refuse) -> None:
     # 1,500 servers with a metric each of its own: a few samples, but a table of a million cells.
     result = [

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-quick chaos chaos-proof check bench format install secrets clean
+.PHONY: demo test test-quick test-proxy chaos chaos-proof check bench format install secrets clean
 
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
@@ -34,6 +34,11 @@ chaos: $(STAMP)
 # Without the token check the same faults must do harm.
 chaos-proof: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.proof
+
+# With programs of Debian's own, installed here where they are missing.
+test-proxy: $(STAMP)
+	command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/debian/prometheus_server.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -69,10 +69,21 @@ SERVICE_CODES = {
     "unsupported_media_type": ProblemCode(
         415,
         "Media type is not accepted",
-        "A dataset is CSV, gzipped CSV, Parquet or NDJSON as the body itself; the rest is application/json.",
+        "A dataset is the file itself, in one of the formats that `?format=` takes; the rest is JSON.",
     ),
     "not_supported": ProblemCode(
         422, "Not supported yet", "The field, value or format is planned but not built. Leave it out."
+    ),
+    "source_not_allowed": ProblemCode(
+        422,
+        "Source is not allowed",
+        "Ask the operator to add it to FORETRAIN_PULL_URLS, and its network to FORETRAIN_PULL_NETWORKS.",
+    ),
+    "source_failed": ProblemCode(
+        502,
+        "Source did not answer",
+        "Nothing was changed. Check the server, or pull a shorter range or a coarser step.",
+        retryable=True,
     ),
     "quota_exceeded": ProblemCode(
         429, "Quota is used up", "Wait for a job to end, or cancel one, then try again.", retryable=True

@@ -5,12 +5,10 @@ from __future__ import annotations
 from email.message import Message
 from typing import get_args
 
-from core.errors import FieldProblem, InvalidRequest, NotSupported, UnsupportedMedia
+from core.errors import FieldProblem, InvalidRequest, UnsupportedMedia
 from trainer.dataset.schema import DatasetFormat
 
 FORMATS: tuple[DatasetFormat, ...] = get_args(DatasetFormat)
-# Promised by the contract for later.
-PLANNED_FORMATS = ("prometheus", "victoriametrics", "influx")
 
 CONTENT_TYPES: dict[str, DatasetFormat] = {
     "text/csv": "csv",
@@ -23,9 +21,18 @@ CONTENT_TYPES: dict[str, DatasetFormat] = {
     "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
     "application/x-jsonlines": "ndjson",
+    "application/vnd.influx.line-protocol": "influx",
+    "text/vnd.influx.line-protocol": "influx",
 }
 # What clients send when nobody told them the type: says nothing, contradicts nothing.
-_VAGUE_TYPES = {"application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream"}
+# JSON may be the answer of a Prometheus, text line protocol: only ?format= can tell.
+_VAGUE_TYPES = {
+    "application/json",
+    "text/plain",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+    "binary/octet-stream",
+}
 
 # A pickle runs code when it is opened; a zip may be a checkpoint or a workbook.
 _REFUSED_SIGNATURES = {
@@ -45,8 +52,8 @@ _CURE = f"Upload {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
 def choose_format(asked: str | None, content_type: str | None, content_encoding: str | None) -> DatasetFormat:
     """The format of `?format=`, else of the headers.
 
-    Raises InvalidRequest for an unknown name, NotSupported for one that is planned, UnsupportedMedia when
-    the headers name something else, or nothing, or contradict `asked`.
+    Raises InvalidRequest for an unknown name, UnsupportedMedia when the headers name something else, or
+    nothing, or contradict `asked`.
     """
     named = _named_format(asked)
     announced = _announced_format(content_type, content_encoding)
@@ -66,9 +73,6 @@ def _named_format(asked: str | None) -> DatasetFormat | None:
         if asked == known:
             return known
     place = "/query/format"
-    if asked in PLANNED_FORMATS:
-        detail = f"The format {asked} is not supported yet. {_CURE}"
-        raise NotSupported(detail, [FieldProblem("not_supported", detail, place)])
     detail = f"There is no format {asked[:40]!a}. {_CURE}"
     raise InvalidRequest(detail, [FieldProblem("not_allowed", detail, place)])
 

@@ -40,6 +40,13 @@ async def store_body(
         max_bytes=resources.settings.max_upload_bytes,
         idle_seconds=resources.settings.body_idle_seconds,
     )
+    return await store_pieces(pieces, resources, tenant_id, data_format)
+
+
+async def store_pieces(
+    pieces: AsyncIterator[bytes], resources: Resources, tenant_id: str, data_format: DatasetFormat
+) -> tuple[UploadTicket, StoredObject]:
+    """A file that comes in pieces, stored, or nothing of it: as `store_body`, raising what `pieces` raise."""
     # Nothing is noted anywhere before the first bytes have shown that the upload is worth it.
     first = await _first_bytes(pieces)
     if not first:

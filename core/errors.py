@@ -125,6 +125,19 @@ class NotSupported(ServiceError):
     code = "not_supported"
 
 
+class SourceNotAllowed(ServiceError):
+    """A server that datasets may not be pulled from, by its address in the request or in the network."""
+
+    code = "source_not_allowed"
+
+
+class SourceFailed(ServiceError):
+    """A server that a dataset is pulled from did not answer as it should."""
+
+    code = "source_failed"
+    retryable = True
+
+
 class QuotaExceeded(ServiceError):
     code = "quota_exceeded"
     retryable = True

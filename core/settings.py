@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
 
@@ -66,6 +67,18 @@ class Settings(BaseSettings):
     )
 
     inspections_at_once: int = Field(2, ge=1, description="In one process; each may take that much memory.")
+
+    pull_urls: list[str] = Field(
+        default_factory=list,
+        repr=False,
+        description="Servers that datasets may be pulled from, http://prometheus:9090 for one; a login may "
+        "stand in the address: https://user:password@host/path.",
+    )
+    pull_networks: list[IPv4Network | IPv6Network] = Field(
+        default_factory=list,
+        description="Private networks that these servers' names may stand for, such as 10.0.0.0/8.",
+    )
+    pull_timeout_seconds: float = Field(300, gt=0, description="Wall clock of one pull.")
 
     log_format: Literal["json", "console"] = "console"
 

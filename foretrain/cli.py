@@ -173,7 +173,7 @@ def predict(
     ],
     file: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="Recent metrics: .csv, .csv.gz, .parquet or .ndjson."),
+        typer.Argument(metavar="DATA", help="Recent metrics, in any format that can be trained on."),
     ],
     out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet.")],
     time_column: Annotated[str | None, typer.Option(help="Default: as in training.")] = None,
@@ -184,6 +184,13 @@ def predict(
     frequency: Annotated[
         str | None, typer.Option(help="Step between rows, such as 5min, which is the training's.")
     ] = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        str | None, typer.Option(help="What the file is, such as prometheus. Default: by its ending.")
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(help="How to read the file, as JSON or a file that holds it. Default: as in training."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
 ) -> None:
@@ -192,8 +199,10 @@ def predict(
         from foretrain.data_files import mapping_of
         from foretrain.predict import run_prediction
 
-        mapping = mapping_of(time_column, group_column, frequency)
-        raise typer.Exit(run_prediction(bundle, file, out, mapping, threads=threads, force=force))
+        reading = mapping_of(time_column, group_column, frequency, mapping)
+        raise typer.Exit(
+            run_prediction(bundle, file, out, reading, threads=threads, force=force, asked_format=format)
+        )
 
 
 @app.command()

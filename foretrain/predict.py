@@ -30,13 +30,20 @@ MOST_NAMED = 10
 
 
 def run_prediction(
-    folder: Path, file: Path, out: Path, overrides: DatasetMapping, *, threads: int | None, force: bool
+    folder: Path,
+    file: Path,
+    out: Path,
+    overrides: DatasetMapping,
+    *,
+    threads: int | None,
+    force: bool,
+    asked_format: str | None = None,
 ) -> int:
     """Forecast every series of the file that has enough history; 0 when done. Raises Refusal."""
     started_at = time.monotonic()
     console = Console(highlight=False, soft_wrap=True)
     check_can_be_written(out, force=force)
-    data_format = format_of(file)
+    data_format = format_of(file, asked_format)
     try:
         bundle = read_bundle(folder)
         with console.status("Reading the data"):

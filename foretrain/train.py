@@ -34,7 +34,22 @@ if TYPE_CHECKING:
 STOPPED_EXIT = 130
 RESUME_STATE = "resume.safetensors"
 
-File = Annotated[Path, typer.Argument(help="A table of server metrics: .csv, .csv.gz, .parquet or .ndjson.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        help="Server metrics: .csv, .csv.gz, .parquet, .ndjson, .json (what Prometheus answers), .lp (line "
+        "protocol)."
+    ),
+]
+Format = Annotated[
+    str | None, typer.Option(help="What the file is, such as victoriametrics. Default: by its ending.")
+]
+Mapping = Annotated[
+    str | None,
+    typer.Option(
+        help="How to read the file: the mapping of docs/datasets.md as JSON, or a file that holds it."
+    ),
+]
 Out = Annotated[
     Path,
     typer.Option(help="Folder for all that training leaves; without --resume it must not hold files yet."),
@@ -71,13 +86,19 @@ def build_command() -> Callable[..., Any]:
         time_column: str | None,
         group_column: list[str] | None,
         frequency: str | None,
+        format: str | None,  # noqa: A002 - the option's name
+        mapping: str | None,
         threads: int | None,
         **spec_options: Any,
     ) -> None:
         with spoken_refusals():
-            mapping = mapping_of(time_column, group_column, frequency)
+            reading = mapping_of(time_column, group_column, frequency, mapping)
             spec = build_spec(spec_options)
-            raise typer.Exit(run_training(file, out, mapping, spec, threads, resume=resume, dry_run=dry_run))
+            raise typer.Exit(
+                run_training(
+                    file, out, reading, spec, threads, resume=resume, dry_run=dry_run, asked_format=format
+                )
+            )
 
     own = [
         _parameter("file", File),
@@ -87,6 +108,8 @@ def build_command() -> Callable[..., Any]:
         _parameter("time_column", TimeColumn, None),
         _parameter("group_column", GroupColumn, None),
         _parameter("frequency", Frequency, None),
+        _parameter("format", Format, None),
+        _parameter("mapping", Mapping, None),
         _parameter("threads", Threads, None),
     ]
     parameters = [*own, *spec_parameters()]
@@ -113,13 +136,14 @@ def run_training(
     *,
     resume: bool,
     dry_run: bool = False,
+    asked_format: str | None = None,
 ) -> int:
     """0 when trained or told what would be, 130 when Ctrl-C stopped it with its state saved.
 
     Raises Refusal.
     """
     console = Console(highlight=False, soft_wrap=True)
-    data_format = format_of(file)
+    data_format = format_of(file, asked_format)
     if resume:
         _check_can_go_on(out)
     elif not dry_run:

@@ -9,18 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.dataset.clock import iso, to_micros
+from trainer.dataset.conversion import convert
 from trainer.dataset.errors import DatasetError, problem
 from trainer.dataset.filling import last_seen
-from trainer.dataset.frequency import find_step, parse_frequency
+from trainer.dataset.frequency import find_step
 from trainer.dataset.grid import align
 from trainer.dataset.layout import lay_out_by
 from trainer.dataset.limits import DEFAULT_LIMITS
-from trainer.dataset.reading import mapped_name, read_table
+from trainer.dataset.naming import mapped_name
+from trainer.dataset.reading import LABELLED, read_table
 from trainer.dataset.schema import ColumnMapping, DatasetMapping
 from trainer.dataset.series import SeriesData, categories_of, put_on_grid
+from trainer.dataset.steps import parse_frequency
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pyarrow as pa
 
     from trainer.bundle import Bundle
     from trainer.dataset.layout import Layout as Rows
@@ -63,18 +68,28 @@ def read_history(
     """
     categories = list(dict.fromkeys([*bundle.group_columns, *bundle.layout.statics]))
     columns = {bundle.time_column, *categories, *bundle.layout.numeric}
-    table = read_table(path, format, _mapping(bundle, overrides, columns), columns=columns)
+    mapping = _mapping(bundle, format, overrides, columns)
+    table = read_table(path, format, mapping, columns=columns)
     times = to_micros(table[bundle.time_column], bundle.time_column)
     rows = lay_out_by(table, bundle.time_column, bundle.group_columns, times)
     _require_step(bundle, rows, overrides)
     grid = align(rows, round(bundle.frequency_seconds * 1e6), DEFAULT_LIMITS)
+
+    def read(name: str) -> pa.ChunkedArray:
+        return convert(table[name], name, rows, mapping)
+
     # What may be missing was decided for training; rows for the future lack their targets in any case.
     policy: MissingPolicy = "mask" if bundle.spec.missing_policy == "mask" else "interpolate"
     found = {name: categories_of(table[name], name, rows) for name in categories}
-    return put_on_grid(table.column, rows, grid, bundle.layout.numeric, found, policy)
+    return put_on_grid(read, rows, grid, bundle.layout.numeric, found, policy)
 
 
-def _mapping(bundle: Bundle, overrides: DatasetMapping, needed: set[str]) -> DatasetMapping:
+def _mapping(
+    bundle: Bundle,
+    format: DatasetFormat,  # noqa: A002 - as above
+    overrides: DatasetMapping,
+    needed: set[str],
+) -> DatasetMapping:
     """The mapping of the training, of the needed columns; other names of clock and series stand for its."""
     columns = {old: new for old, new in bundle.mapping.columns.items() if (new.name or old) in needed}
     renamed = {overrides.time_column: bundle.time_column} if overrides.time_column else {}
@@ -90,7 +105,20 @@ def _mapping(bundle: Bundle, overrides: DatasetMapping, needed: set[str]) -> Dat
         if mapped_name(bundle.mapping, name) != meant:
             columns = {old: new for old, new in columns.items() if new.name != meant}
             columns[name] = ColumnMapping(name=meant)
-    return DatasetMapping(columns=columns)
+    for name, told in overrides.columns.items():
+        columns = {old: new for old, new in columns.items() if (new.name or old) != (told.name or name)}
+        columns[name] = told
+    own_shape = overrides.long or overrides.wide or overrides.preset
+    shape = overrides if own_shape else bundle.mapping
+    has_labels = format in LABELLED
+    return DatasetMapping(
+        time_column=bundle.time_column,
+        group_columns=bundle.group_columns,
+        long=None if has_labels else shape.long,
+        wide=None if has_labels else shape.wide,
+        preset=shape.preset,
+        columns=columns,
+    )
 
 
 def _require_step(bundle: Bundle, rows: Rows, overrides: DatasetMapping) -> None:

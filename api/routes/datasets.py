@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Annotated
 
 import structlog
@@ -12,12 +13,15 @@ from starlette.concurrency import run_in_threadpool
 from api.dependencies import Cursor, DatasetId, DatasetsReader, DatasetsWriter, IdempotencyKey, Limit, Service
 from api.openapi import BINARY, answers, header, json_answer
 from api.registration import Registered, StoredUpload, forget_key, register, upload_fingerprint
+from api.resources import Resources
 from api.strict_route import strict_router
 from api.upload_format import CONTENT_TYPES, choose_format
-from api.uploads import parse_mapping, store_body
+from api.uploads import parse_mapping, store_body, store_pieces
+from core import idempotency
 from core.datasets import service
 from core.datasets.lifecycle import DatasetStatus
-from core.datasets.schemas import DatasetRead
+from core.datasets.schemas import DatasetPull, DatasetRead
+from core.datasets.sources import find_source, pull
 from core.errors import (
     DatasetNotReady,
     ServiceError,
@@ -47,6 +51,22 @@ class DatasetReport(BaseModel):
     findings: list[Finding]
 
 
+_THERE_ALREADY = json_answer(
+    "The same bytes, read the same way, are there already.",
+    "dataset",
+    model=DatasetRead,
+    headers={"Location": header("Path of the dataset.")},
+)
+_STORED = json_answer(
+    "Stored. `status` is `inspecting` when inspection takes long: poll the dataset.",
+    "dataset",
+    headers={
+        "Location": header("Path of the dataset."),
+        "Idempotency-Replayed": header("`true` when this key has made the dataset before."),
+    },
+)
+
+
 @router.post(
     "/v1/datasets",
     status_code=201,
@@ -65,25 +85,12 @@ class DatasetReport(BaseModel):
         "idempotency_mismatch",
         "incomplete_body",
         "invalid_dataset",
-        "not_supported",
         "overloaded",
         "storage_unavailable",
         "too_large",
         "unsupported_media_type",
-        ok_200=json_answer(
-            "The same bytes, read the same way, are there already.",
-            "dataset",
-            model=DatasetRead,
-            headers={"Location": header("Path of the dataset.")},
-        ),
-        ok_201=json_answer(
-            "Stored. `status` is `inspecting` when inspection takes long: poll the dataset.",
-            "dataset",
-            headers={
-                "Location": header("Path of the dataset."),
-                "Idempotency-Replayed": header("`true` when this key has made the dataset before."),
-            },
-        ),
+        ok_200=_THERE_ALREADY,
+        ok_201=_STORED,
     ),
 )
 async def upload_dataset(
@@ -95,7 +102,9 @@ async def upload_dataset(
     data_format: Annotated[
         str | None,
         Query(
-            alias="format", description="`csv`, `csv.gz`, `parquet` or `ndjson`; default: from Content-Type."
+            alias="format",
+            description="`csv`, `csv.gz`, `parquet`, `ndjson`, `prometheus` (what query_range answers), "
+            "`victoriametrics` (lines of its export) or `influx` (line protocol). Default: by Content-Type.",
         ),
     ] = None,
     mapping: Annotated[
@@ -119,10 +128,60 @@ async def upload_dataset(
         ticket, stored = await store_body(request, resources, caller.tenant_id, chosen)
         fingerprint = upload_fingerprint(request, stored.sha256)
         upload = StoredUpload(ticket, stored, name, chosen, reading, idempotency_key, fingerprint)
-        registered = await register(resources, upload)
-        dataset = registered.dataset
-        if dataset.status == DatasetStatus.INSPECTING:
-            dataset = await resources.inspections.wait_for(caller.tenant_id, dataset.id) or dataset
+        return await _registered(resources, upload)
+
+
+@router.post(
+    "/v1/datasets/pull",
+    status_code=201,
+    response_model=DatasetRead,
+    operation_id="pull_dataset",
+    summary="Pull a dataset from Prometheus",
+    responses=answers(
+        "idempotency_mismatch",
+        "invalid_dataset",
+        "invalid_json",
+        "overloaded",
+        "source_failed",
+        "source_not_allowed",
+        "storage_unavailable",
+        "too_large",
+        "unsupported_media_type",
+        ok_200=_THERE_ALREADY,
+        ok_201=_STORED,
+    ),
+)
+async def pull_dataset(
+    *,
+    request: Request,
+    caller: DatasetsWriter,
+    resources: Service,
+    body: DatasetPull,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Asks a Prometheus server, one that the operator allows, for a range, and keeps what it answers.
+
+    The dataset is those samples for good: a later pull of the same range is the same dataset if the server
+    still answers the same, and another one if not.
+    """
+    source = find_source(resources.settings, body.url)
+    with resources.transfers.taken():
+        async with aclosing(pull(source, body, resources.settings)) as pieces:
+            ticket, stored = await store_pieces(pieces, resources, caller.tenant_id, "prometheus")
+        asked = body.model_dump_json(exclude_unset=True).encode()
+        fingerprint = idempotency.fingerprint(request.method, request.url.path, asked)
+        upload = StoredUpload(
+            ticket, stored, body.name, "prometheus", body.mapping, idempotency_key, fingerprint
+        )
+        return await _registered(resources, upload)
+
+
+async def _registered(resources: Resources, upload: StoredUpload) -> Response:
+    """The answer once the dataset is inspected or that takes long. Raises what makes it unusable."""
+    registered = await register(resources, upload)
+    dataset = registered.dataset
+    if dataset.status == DatasetStatus.INSPECTING:
+        dataset = await resources.inspections.wait_for(upload.ticket.tenant_id, dataset.id) or dataset
     if dataset.status == DatasetStatus.REJECTED:
         await run_in_threadpool(forget_key, resources, upload)
         raise _refusal(DatasetProblem.model_validate(dataset.problem))

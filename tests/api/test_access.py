@@ -17,6 +17,15 @@ BODIES: dict[Operation, dict[str, Any]] = {
     Operation("POST", "/v1/jobs"): {"json": {"dataset_id": "ds_" + "0" * 32}},
     Operation("PATCH", "/v1/jobs/{job_id}"): {"json": {"revision": 1}},
     Operation("POST", "/v1/datasets"): {"params": {"format": "csv"}, "content": b"timestamp,cpu_percent\n"},
+    Operation("POST", "/v1/datasets/pull"): {
+        "json": {
+            "url": "http://prometheus.invalid",
+            "queries": {"up": "up"},
+            "start": "2026-03-01T00:00:00Z",
+            "end": "2026-03-02T00:00:00Z",
+            "step": "1min",
+        }
+    },
 }
 
 

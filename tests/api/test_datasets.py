@@ -23,6 +23,7 @@ from tests.api.conftest import NOTHING, RunningApi, fleet_csv, running
 from tests.api.test_problems import is_problem
 from tests.conftest import make_settings
 from tests.factories import make_dataset, make_job, make_tenant
+from tests.trainer.dataset.monitoring import as_influx, as_prometheus, as_victoriametrics
 
 CSV = {"Content-Type": "text/csv"}
 
@@ -41,6 +42,12 @@ def as_parquet(data: bytes) -> bytes:
 def as_ndjson(data: bytes) -> bytes:
     rows = pa.csv.read_csv(io.BytesIO(data)).to_pylist()
     return "".join(json.dumps(row, default=str) + "\n" for row in rows).encode()
+
+
+def rows_of(data: bytes) -> list[dict[str, Any]]:
+    """As the exports of monitoring systems are made of."""
+    rows: list[dict[str, Any]] = pa.csv.read_csv(io.BytesIO(data)).to_pylist()
+    return [row | {"timestamp": row["timestamp"].isoformat()} for row in rows]
 
 
 def test_an_upload_is_stored_inspected_and_ready(any_api: RunningApi) -> None:
@@ -63,7 +70,15 @@ def test_an_upload_is_stored_inspected_and_ready(any_api: RunningApi) -> None:
 
 @pytest.mark.parametrize(
     ("format_", "encode"),
-    [("csv", bytes), ("csv.gz", gzip.compress), ("parquet", as_parquet), ("ndjson", as_ndjson)],
+    [
+        ("csv", bytes),
+        ("csv.gz", gzip.compress),
+        ("parquet", as_parquet),
+        ("ndjson", as_ndjson),
+        ("prometheus", lambda data: as_prometheus(rows_of(data)).encode()),
+        ("victoriametrics", lambda data: as_victoriametrics(rows_of(data)).encode()),
+        ("influx", lambda data: as_influx(rows_of(data)).encode()),
+    ],
 )
 def test_each_format_is_taken(api: RunningApi, format_: str, encode: Any) -> None:
     answer = upload(api, encode(fleet_csv()), format=format_)
@@ -197,7 +212,15 @@ def test_a_pickle_is_refused_unopened(stored_api: RunningApi, protocol: int) -> 
         ({}, {"Content-Type": "multipart/form-data; boundary=x"}, 415, "unsupported_media_type", None),
         ({"format": "parquet"}, CSV, 415, "unsupported_media_type", None),
         ({"format": "excel"}, {}, 422, "invalid_request", "/query/format"),
-        ({"format": "prometheus"}, {}, 422, "not_supported", "/query/format"),
+        ({"format": "prometheus"}, CSV, 415, "unsupported_media_type", None),
+        ({"mapping": '{"preset":"zabbix"}'}, CSV, 422, "invalid_request", "/query/mapping/preset"),
+        (
+            {"mapping": '{"columns":{"cpu":{"unit":"bytes","convert_to":"%"}}}'},
+            CSV,
+            422,
+            "invalid_request",
+            "/query/mapping/columns/cpu",
+        ),
         ({"fromat": "csv"}, CSV, 422, "invalid_request", "/query/fromat"),
         ({"name": "a\nb"}, CSV, 422, "invalid_request", "/query/name"),
         ({"name": ""}, CSV, 422, "invalid_request", "/query/name"),
@@ -373,3 +396,33 @@ def test_datasets_come_page_by_page_newest_first(any_api: RunningApi) -> None:
     assert page["next_cursor"] is None
     assert sorted(seen) == sorted(made)
     assert seen == sorted(made, reverse=True)
+
+
+def test_a_bad_line_of_an_export_is_shown_with_its_place(api: RunningApi) -> None:
+    line = b"cpu,host=a usage_idle=%s 176722560%d000000000\n"
+    data = b"".join(line % (b"1.5", place) for place in range(5)) + line % (b"fast", 9)
+    problem = is_problem(upload(api, data, format="influx"), 422, "invalid_dataset")
+    assert problem["errors"][0]["column"] == "cpu_usage_idle"
+    assert problem["errors"][0]["row"] == 6
+    assert api.leftovers() == NOTHING
+
+
+@pytest.mark.parametrize("format_", ["prometheus", "victoriametrics"])
+def test_a_bomb_of_nesting_is_refused_in_time(api: RunningApi, format_: str) -> None:
+    data = b'{"metric":{"__name__":"up"},"values":' + b"[" * 2_000_000
+    is_problem(upload(api, data, format=format_), 422, "invalid_dataset")
+    assert api.leftovers() == NOTHING
+
+
+@pytest.mark.slow
+def test_an_export_that_needs_more_memory_than_an_inspection_may_take_is_refused(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = make_settings(tmp_path, database_url=sqlite_url, inspection_memory_bytes=600 * 2**20)
+    # Few bytes on the wire, each a series of its own: a hundred times as many once they are objects.
+    series = b",".join(b'{"metric":{"a":"%d"},"values":[[1,"1"]]}' % place for place in range(300_000))
+    with running(settings) as started:
+        answer = upload(started.signed_in(), b"[" + series + b"]", format="prometheus")
+        problem = is_problem(answer, 422, "invalid_dataset")
+        assert problem["errors"][0]["code"] in {"out_of_memory", "too_many_columns"}
+        assert started.leftovers() == NOTHING

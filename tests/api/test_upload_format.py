@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from api.upload_format import choose_format, refuse_signature
-from core.errors import InvalidRequest, NotSupported, ServiceError, UnsupportedMedia
+from core.errors import InvalidRequest, ServiceError, UnsupportedMedia
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,10 @@ from core.errors import InvalidRequest, NotSupported, ServiceError, UnsupportedM
         ("csv", "application/x-www-form-urlencoded", None, "csv"),
         ("csv", "application/octet-stream", "identity", "csv"),
         ("csv", "text/csv", None, "csv"),
+        ("prometheus", "application/json", None, "prometheus"),
+        ("victoriametrics", "application/json", None, "victoriametrics"),
+        ("influx", "text/plain; charset=utf-8", None, "influx"),
+        (None, "application/vnd.influx.line-protocol", None, "influx"),
     ],
 )
 def test_the_query_says_what_a_file_is_or_else_the_headers(
@@ -37,6 +41,7 @@ def test_the_query_says_what_a_file_is_or_else_the_headers(
     [
         (None, None, None, UnsupportedMedia),
         (None, "application/octet-stream", None, UnsupportedMedia),
+        (None, "application/json", None, UnsupportedMedia),
         (None, "multipart/form-data; boundary=x", None, UnsupportedMedia),
         ("csv", "multipart/form-data; boundary=x", None, UnsupportedMedia),
         ("csv", "application/vnd.apache.parquet", None, UnsupportedMedia),
@@ -44,7 +49,6 @@ def test_the_query_says_what_a_file_is_or_else_the_headers(
         (None, "application/octet-stream", "gzip", UnsupportedMedia),
         ("excel", None, None, InvalidRequest),
         ("CSV", None, None, InvalidRequest),
-        ("prometheus", None, None, NotSupported),
     ],
 )
 def test_what_is_unclear_or_contradictory_is_refused(

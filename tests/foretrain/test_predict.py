@@ -12,6 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests.trainer.dataset.monitoring import as_prometheus
+
 pytestmark = pytest.mark.slow
 
 TINY = [
@@ -71,6 +73,20 @@ def test_known_and_new_servers_are_forecast_behind_their_last_row(folder: Path) 
     assert first["web-0"]["timestamp"] == "2026-01-01T21:40:00Z"
     assert first["web-9"]["timestamp"] == "2026-01-01T06:40:00Z"
     assert all(float(row["q0.1"]) <= float(row["q0.5"]) <= float(row["q0.9"]) for row in rows)
+
+
+def test_an_export_is_forecast_from_as_the_table_of_the_same_numbers(folder: Path) -> None:
+    with (folder / "recent.csv").open() as table:
+        rows = [
+            row | {name: float(row[name]) for name in ("cpu_percent", "memory_percent")}
+            for row in csv.DictReader(table)
+        ]
+    (folder / "recent.json").write_text(as_prometheus(rows))
+    for source in ("recent.csv", "recent.json"):
+        out = f"from-{source}.csv"
+        shown = foretrain(folder, "predict", "trained", source, "--out", out, "--threads", "1")
+        assert shown.returncode == 0, shown.stderr
+    assert (folder / "from-recent.json.csv").read_text() == (folder / "from-recent.csv.csv").read_text()
 
 
 def test_parquet_holds_the_same_as_csv_and_is_only_overwritten_by_force(folder: Path) -> None:

@@ -29,6 +29,7 @@ _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d
 # An epoch number tells its unit by its size: seconds stay below 1e11 until the year 5138.
 _EPOCH_UNITS = ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (np.inf, 0.001))
 _FIRST, _LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31", "us")
+YEARS_TOLD = "A time lies outside the years 1 to 9999."
 _SEEN_AS_EPOCH = 1e8  # 1973; smaller numbers are counters rather than clocks
 
 
@@ -46,7 +47,7 @@ def to_micros(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.int64]:
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return _in_range(_cast_micros(values, name), name)
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        return _from_epoch(values.to_numpy(zero_copy_only=False), name)
+        return from_epoch(values.to_numpy(zero_copy_only=False), name)
     raise problem("bad_time_value", "The time column holds neither time stamps nor numbers.", column=name)
 
 
@@ -127,10 +128,11 @@ def _cast_micros(values: pa.Array, name: str) -> npt.NDArray[np.int64]:
         stamps = pc.cast(values, pa.timestamp("us", zone), safe=False)
         return np.asarray(pc.cast(stamps, pa.int64()), np.int64)
     except pa.ArrowInvalid as error:
-        raise problem("bad_time_value", "A time lies outside the years 1 to 9999.", column=name) from error
+        raise problem("bad_time_value", YEARS_TOLD, column=name) from error
 
 
-def _from_epoch(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+def from_epoch(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+    """Epoch numbers of any unit, told by their size, as epoch microseconds. Raises DatasetError."""
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.argmin(finite))
@@ -144,9 +146,15 @@ def _from_epoch(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
     return _in_range(micros, name)
 
 
-def _in_range(micros: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+def in_range(micros: npt.NDArray[Any]) -> bool:
+    """Whether all of them are finite and fall into years that a calendar can show."""
     first, last = _FIRST.astype(np.int64), _LAST.astype(np.int64)
-    if len(micros) and (micros.min() < first or micros.max() > last):
+    return not len(micros) or bool(micros.min() >= first and micros.max() <= last)
+
+
+def _in_range(micros: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+    if not in_range(micros):
+        first, last = _FIRST.astype(np.int64), _LAST.astype(np.int64)
         row = int(np.argmax((micros < first) | (micros > last)))
-        raise problem("bad_time_value", "A time lies outside the years 1 to 9999.", column=name, row=row + 1)
+        raise problem("bad_time_value", YEARS_TOLD, column=name, row=row + 1)
     return micros.astype(np.int64, copy=False)

@@ -16,12 +16,12 @@ from trainer.dataset.roles import words
 from trainer.dataset.schema import Column, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
     from trainer.dataset.layout import Layout
-    from trainer.dataset.schema import DatasetMapping, FindingCode
+    from trainer.dataset.schema import FindingCode
 
     FloatArray = npt.NDArray[np.float64]
     IntArray = npt.NDArray[np.int64]
@@ -43,10 +43,9 @@ class _Trouble:
 
 
 def describe_columns(
-    table: pa.Table, layout: Layout, mapping: DatasetMapping
+    table: pa.Table, layout: Layout, units: Mapping[str, str | None]
 ) -> tuple[list[Column], list[Finding]]:
     """Every column of the table in order, and the findings on values. Memory for one column at a time."""
-    units = {column.name or name: column.unit for name, column in mapping.columns.items()}
     columns, troubles = [], _Troubles(layout)
     for name in table.column_names:
         unit = units.get(name)

@@ -100,9 +100,17 @@ def _check_text(head: bytes, claimed: DatasetFormat) -> None:
 
 
 def _check_first_character(first: bytes, claimed: DatasetFormat) -> None:
-    if not first and claimed == "ndjson":
+    is_json = first in (b"{", b"[")
+    if not first and claimed != "csv":
         raise problem("empty_file", "The file holds no rows.")
-    if claimed == "ndjson" and first != b"{":
-        raise problem("unsupported_format", "The file is not NDJSON: send one JSON object a line.")
-    if claimed == "csv" and first in (b"{", b"["):
-        raise problem("unsupported_format", "The file holds JSON, not CSV; send it with format=ndjson.")
+    if claimed in ("ndjson", "victoriametrics") and first != b"{":
+        raise problem("unsupported_format", f"The file is not {claimed}: send one JSON object a line.")
+    if claimed == "prometheus" and not is_json:
+        raise problem(
+            "unsupported_format", "The file is not what Prometheus answers to query_range: no JSON."
+        )
+    if claimed in ("csv", "influx") and is_json:
+        raise problem(
+            "unsupported_format",
+            f"The file holds JSON, not {claimed}; send it with format=ndjson, prometheus or victoriametrics.",
+        )

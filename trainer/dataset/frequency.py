@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.dataset.errors import problem
+from trainer.dataset.steps import SECOND
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     IntArray = npt.NDArray[np.int64]
 
-_SECOND = 1_000_000
-_UNITS = {"s": _SECOND, "min": 60 * _SECOND, "h": 3600 * _SECOND, "d": 86_400 * _SECOND}
 _SHARE_THAT_HOLDS = 0.95
 _SHARE_OF_SINGLE_STEPS = 0.5
 # A row within a quarter of a step of where it should be keeps to the step: collectors drift and jitter.
@@ -27,17 +26,11 @@ _USUAL_STEPS = np.array(
     [1, 2, 5, 10, 15, 20, 30]
     + [60 * n for n in (1, 2, 3, 5, 10, 15, 20, 30)]
     + [3600 * n for n in (1, 2, 3, 4, 6, 8, 12, 24)]
-) * _SECOND  # fmt: skip
+) * SECOND  # fmt: skip
 _CHANGED_CADENCE = 0.5
 _FEWEST_TO_JUDGE = 8
 _STRETCH = 20
 _DRIFT = 0.015
-
-
-def parse_frequency(text: str) -> int:
-    """`30s`, `5min`, `1h`, `1d` in microseconds."""
-    digits = text.rstrip("smindh")
-    return int(digits) * _UNITS[text[len(digits) :]]
 
 
 def find_step(layout: Layout) -> int:
@@ -135,7 +128,7 @@ def _irregular(
     single: npt.NDArray[np.bool_],
     within: npt.NDArray[np.bool_],
 ) -> Exception:
-    values, counts = np.unique(np.rint(steps / _SECOND).astype(np.int64), return_counts=True)
+    values, counts = np.unique(np.rint(steps / SECOND).astype(np.int64), return_counts=True)
     common = np.argsort(-counts, kind="stable")[:4]
     seen = ", ".join(f"{values[i]:,} s ({counts[i] / len(steps):.0%})" for i in common)
     place = int(np.flatnonzero(within)[_where_it_changes(single)]) + 1
@@ -143,7 +136,7 @@ def _irregular(
     series = layout.names[layout.row_series[row]]
     return problem(
         "irregular_frequency",
-        f"The median step of {step / _SECOND:g} s holds for only {single.mean():.0%} of the rows, at least "
+        f"The median step of {step / SECOND:g} s holds for only {single.mean():.0%} of the rows, at least "
         f"95 % must keep to it; steps seen: {seen}. First in series {series!r}, row {row + 1}. "
         "Resample the data, or set mapping.frequency to put them on a grid.",
         column=layout.time_column,

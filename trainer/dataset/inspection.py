@@ -8,14 +8,16 @@ import numpy as np
 
 from trainer.dataset.clock import as_datetime
 from trainer.dataset.column_report import describe_columns
+from trainer.dataset.conversion import convert_columns, published_units
 from trainer.dataset.errors import listed, problem
 from trainer.dataset.findings import clock_findings
-from trainer.dataset.frequency import find_step, parse_frequency
+from trainer.dataset.frequency import find_step
 from trainer.dataset.grid import align
 from trainer.dataset.layout import lay_out
 from trainer.dataset.limits import DEFAULT_LIMITS
 from trainer.dataset.reading import ignored_columns, read_table
 from trainer.dataset.schema import DatasetSchema, Finding
+from trainer.dataset.steps import parse_frequency
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +37,8 @@ def inspect(
     """Detect what the mapping leaves open and describe the dataset. Raises DatasetError if it is unusable."""
     table = read_table(path, format, mapping, limits=limits)
     layout = lay_out(table, mapping)
-    columns, value_findings = describe_columns(table, layout, mapping)
+    table = convert_columns(table, layout, mapping)
+    columns, value_findings = describe_columns(table, layout, published_units(mapping))
     _require_numbers(columns)
     step = parse_frequency(mapping.frequency) if mapping.frequency else find_step(layout)
     grid = align(layout, step, limits)

@@ -13,6 +13,7 @@ class ReadLimits:
     max_columns: int = 2_000
     max_cells: int = 800_000_000
     max_line_bytes: int = 8 * 2**20
+    max_series_bytes: int = 64 * 2**20  # a line that holds a whole series
     max_text_bytes: int = 64 * 2**30  # after decompression
     max_grid_rows: int = 100_000_000  # rows once gaps are steps of their own
 

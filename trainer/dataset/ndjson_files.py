@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.json as arrow_json
 
 from trainer.dataset.batches import gather
 from trainer.dataset.errors import listed, problem
-from trainer.dataset.streams import open_text
+from trainer.dataset.streams import open_text, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -35,7 +35,7 @@ def read_ndjson(
 
     def batches() -> Iterator[Batch]:
         with open_text(path, gzipped=False, limits=limits) as file:
-            for lines_before, chunk in _whole_lines(file, limits):
+            for lines_before, chunk in whole_lines(file, limits):
                 if chunk.strip():
                     batch = _parse(chunk, lines_before, ignored)
                     seen.update(dict.fromkeys(batch))
@@ -43,22 +43,6 @@ def read_ndjson(
 
     columns = gather(batches, wanted, limits)
     return columns, list(seen), sorted(ignored - seen.keys())
-
-
-def _whole_lines(file: IO[bytes], limits: ReadLimits) -> Iterator[tuple[int, bytes]]:
-    """Chunks that end at a line's end, each with the number of lines before it."""
-    lines, rest = 0, b""
-    while block := file.read(limits.max_line_bytes):
-        head, newline, tail = block.rpartition(b"\n")
-        if newline:
-            chunk, rest = rest + head + newline, tail
-            yield lines, chunk
-            lines += chunk.count(b"\n")
-        else:
-            rest += block
-        if len(rest) > limits.max_line_bytes:
-            raise problem("unreadable_file", f"A line is longer than {limits.max_line_bytes:,} bytes.")
-    yield lines, rest
 
 
 def _parse(chunk: bytes, lines_before: int, ignored: set[str]) -> Batch:

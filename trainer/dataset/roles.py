@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from trainer.dataset.clock import iso_share, looks_like_an_epoch
 from trainer.dataset.columns import TEXT
 from trainer.dataset.errors import listed, problem
 from trainer.dataset.keys import combine, factorise, share_of_duplicates
-from trainer.dataset.reading import mapped_name, unknown_column
+from trainer.dataset.naming import mapped_name, unknown_column
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,7 +34,9 @@ _SERIES_NAMES = {
 }  # fmt: skip
 _ID_WORDS = {"id", "ids", "name", "key", "uuid", "guid"}
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_MOST_GROUP_COLUMNS = 3
+MOST_GROUP_COLUMNS = 3
+# In the metadata of a table that was reshaped: its group columns as a JSON list, or null.
+GROUPS_KEY = b"group_columns"
 _SAMPLE = 200
 _FEW_DUPLICATES = 0.01
 _MANY_DUPLICATES = 0.5
@@ -64,15 +67,18 @@ def find_time_column(table: pa.Table, mapping: DatasetMapping) -> str:
 def find_group_columns(
     table: pa.Table, mapping: DatasetMapping, time_column: str, micros: npt.NDArray[np.int64]
 ) -> list[str]:
-    """The mapping's group columns; else those named like a server that tell series apart; else the text
-    columns without which stamps repeat. At most 3. Raises DatasetError.
+    """The mapping's group columns; else those a reshaped table was made with; else those named like a server
+    that tell series apart; else the text columns without which stamps repeat. At most 3. Raises DatasetError.
     """
     if mapping.group_columns is not None:
         names = [mapped_name(mapping, name) for name in mapping.group_columns]
         return [_existing(table, name) for name in names]
+    told: list[str] | None = json.loads((table.schema.metadata or {}).get(GROUPS_KEY, b"null"))
+    if told is not None:
+        return told
     search = _GroupSearch(table, micros)
     candidates = [name for name in table.column_names if name != time_column]
-    search.add_named([name for name in candidates if _names_a_series(name, table[name].type)])
+    search.add_named([name for name in candidates if _can_name_a_series(name, table[name].type)])
     search.add_text([name for name in candidates if table[name].type == TEXT])
     return search.chosen
 
@@ -110,7 +116,7 @@ class _GroupSearch:
     def add_text(self, names: list[str]) -> None:
         """Take those that make repeated stamps at least half as many, the best first."""
         repeated = share_of_duplicates(self._codes, self._times)
-        while repeated > _FEW_DUPLICATES and len(self.chosen) < _MOST_GROUP_COLUMNS:
+        while repeated > _FEW_DUPLICATES and len(self.chosen) < MOST_GROUP_COLUMNS:
             options = {name: self._with(name) for name in names if name not in self.chosen}
             usable = {name: codes for name, codes in options.items() if codes is not None}
             shares = {name: share_of_duplicates(codes, self._times) for name, codes in usable.items()}
@@ -122,7 +128,7 @@ class _GroupSearch:
 
     def _with(self, name: str) -> Codes | None:
         """The chosen columns with one more; None for a row number, which would make each row a series."""
-        if len(self.chosen) == _MOST_GROUP_COLUMNS:
+        if len(self.chosen) == MOST_GROUP_COLUMNS:
             return None
         codes = combine(self._codes, factorise(self._table[name]))
         return codes if codes.count <= max(1, self._table.num_rows // 2) else None
@@ -161,9 +167,12 @@ def _sample_text(column: pa.ChunkedArray) -> pa.Array:
     return column.slice(0, _SAMPLE).combine_chunks().dictionary_decode().drop_null()
 
 
-def _names_a_series(name: str, kind: pa.DataType) -> bool:
-    if kind != TEXT and not pa.types.is_integer(kind):
-        return False
+def _can_name_a_series(name: str, kind: pa.DataType) -> bool:
+    return (kind == TEXT or pa.types.is_integer(kind)) and names_a_series(name)
+
+
+def names_a_series(name: str) -> bool:
+    """Whether a column or label of this name tells servers, or parts of them, apart."""
     parts = words(name)
     core = [word for word in parts if word not in _ID_WORDS]
     return "".join(core) in _SERIES_NAMES or (bool(parts) and not core)

@@ -3,20 +3,75 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-DatasetFormat = Literal["csv", "csv.gz", "parquet", "ndjson"]
+from trainer.dataset.steps import STEP_PATTERN
+from trainer.dataset.units import conversion_between, rate_unit
+
+DatasetFormat = Literal["csv", "csv.gz", "parquet", "ndjson", "prometheus", "victoriametrics", "influx"]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+Unit = Annotated[str, StringConstraints(max_length=40)]
+PresetName = Literal["node_exporter", "telegraf", "cloudwatch"]
+
+
 class ColumnMapping(BaseModel):
-    """A new name or a unit for one column of the file."""
+    """A new name or a unit for one column of the file, and how its numbers are converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: ColumnName | None = None
-    unit: Annotated[str, StringConstraints(max_length=40)] | None = None
+    unit: Unit | None = Field(None, description="Of the numbers in the file, such as %, bytes, ms.")
+    counter: bool = Field(
+        False,
+        description="The numbers only grow: each becomes the growth per second since the one before it. "
+        "Where one is smaller, the counter began anew at zero.",
+    )
+    convert_to: Unit | None = Field(
+        None,
+        description="The unit to publish, of the same kind as `unit` (of a counter: as `unit` a second).",
+    )
+
+    @model_validator(mode="after")
+    def _units_can_be_converted(self) -> Self:
+        if self.convert_to is not None:
+            source = None if self.unit is None else rate_unit(self.unit) if self.counter else self.unit
+            conversion_between(source, self.convert_to)
+        return self
+
+    @property
+    def published_unit(self) -> str | None:
+        """The unit of the numbers once they are converted."""
+        if self.convert_to is not None or self.unit is None:
+            return self.convert_to
+        return rate_unit(self.unit) if self.counter else self.unit
+
+
+class LongTable(BaseModel):
+    """A table with one number a row: which metric it is stands beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    metric_column: ColumnName = Field(description="Holds the names of the metrics.")
+    value_column: ColumnName = Field(description="Holds the numbers.")
+
+
+class WideTable(BaseModel):
+    """A table with one column for each server, or for each server and metric."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    series_column: ColumnName = Field("server", description="What to call the column of the servers' names.")
+    metric: ColumnName | None = Field(None, description="What the numbers are, where they are all the same.")
+    separator: Annotated[str, StringConstraints(min_length=1, max_length=10)] | None = Field(
+        None, description="Parts server and metric in a column's name, at its last place: web-1.cpu_percent."
+    )
+
+    @model_validator(mode="after")
+    def _says_where_the_metric_stands(self) -> Self:
+        if (self.metric is None) == (self.separator is None):
+            raise ValueError("give either metric or separator")
+        return self
 
 
 class DatasetMapping(BaseModel):
@@ -25,14 +80,27 @@ class DatasetMapping(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     time_column: ColumnName | None = None
     group_columns: list[ColumnName] | None = Field(
-        None, max_length=3, description="Columns that name a series, 0 to 3."
+        None, max_length=3, description="Columns or labels that name a series, 0 to 3."
     )
     frequency: str | None = Field(
-        None, pattern=r"^[1-9][0-9]{0,6}(s|min|h|d)$", description="Step between rows, such as 30s, 5min, 1h."
+        None, pattern=STEP_PATTERN, description="Step between rows, such as 30s, 5min, 1h."
+    )
+    long: LongTable | None = None
+    wide: WideTable | None = None
+    preset: PresetName | None = Field(
+        None,
+        description="Makes cpu_percent, memory_percent, disk_percent, load_average and the like of the "
+        "metrics that this exporter is known for.",
     )
     columns: dict[ColumnName, ColumnMapping] = Field(
-        default_factory=dict, description="By the name in the file."
+        default_factory=dict, description="By the name in the file, or the one that reshaping gave it."
     )
+
+    @model_validator(mode="after")
+    def _has_one_shape(self) -> Self:
+        if self.long is not None and self.wide is not None:
+            raise ValueError("a table is long or wide, not both")
+        return self
 
 
 class Column(BaseModel):
@@ -98,6 +166,7 @@ ProblemCode = Literal[
     "empty_file",
     "unreadable_file",
     "unsupported_format",
+    "bad_mapping",
     "no_time_column",
     "ambiguous_time_column",
     "no_numeric_column",
@@ -123,4 +192,8 @@ class DatasetProblem(BaseModel):
     code: ProblemCode
     detail: str = Field(description="One sentence that says what to do.")
     column: str | None = None
-    row: int | None = Field(None, description="1-based row of data, the header not counted.")
+    row: int | None = Field(
+        None,
+        description="1-based row of data, the header not counted; line of a file of lines; series of a "
+        "Prometheus answer.",
+    )

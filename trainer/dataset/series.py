@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from trainer.dataset.clock import iso, to_micros
 from trainer.dataset.column_report import clean_floats
 from trainer.dataset.columns import TEXT, in_one_piece
+from trainer.dataset.conversion import convert
 from trainer.dataset.errors import problem
 from trainer.dataset.filling import fill
 from trainer.dataset.findings import MOST_EXAMPLES, clock_findings
@@ -21,7 +22,7 @@ from trainer.dataset.keys import NO_VALUE, texts
 from trainer.dataset.layout import lay_out_by
 from trainer.dataset.limits import DEFAULT_LIMITS
 from trainer.dataset.mapped import map_floats
-from trainer.dataset.reading import read_table
+from trainer.dataset.reading import is_reshaped, read_table
 from trainer.dataset.repairs import count_repairs
 from trainer.dataset.schema import Finding
 
@@ -96,7 +97,7 @@ def load_series(
     """
     keys = {schema.time_column, *schema.group_columns, *categorical}
     # Parquet gives its columns one by one, and then only one of them need be held as it stands in the file.
-    apart = format == "parquet"
+    apart = format == "parquet" and not is_reshaped(format, mapping)
     columns = keys if apart else {*keys, *numeric}
     table = read_table(path, format, mapping, columns=columns, limits=limits)
     times = to_micros(table[schema.time_column], schema.time_column)
@@ -105,7 +106,7 @@ def load_series(
 
     def read(name: str) -> pa.ChunkedArray:
         known = table if name in columns else read_table(path, format, mapping, columns=[name], limits=limits)
-        return known[name]
+        return convert(known[name], name, layout, mapping)
 
     found = {name: categories_of(table[name], name, layout) for name in categorical}
     if apart:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from trainer.dataset.errors import problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from _typeshed import WriteableBuffer
@@ -25,6 +26,22 @@ def open_text(path: Path, *, gzipped: bool, limits: ReadLimits) -> io.BufferedRe
     if not gzipped:
         return path.open("rb")
     return io.BufferedReader(_Counted(path, limits.max_text_bytes), buffer_size=1 << 20)
+
+
+def whole_lines(file: IO[bytes], limits: ReadLimits) -> Iterator[tuple[int, bytes]]:
+    """Chunks that end at a line's end, each with the number of lines before it. Raises DatasetError."""
+    lines, rest = 0, b""
+    while block := file.read(limits.max_line_bytes):
+        head, newline, tail = block.rpartition(b"\n")
+        if newline:
+            chunk, rest = rest + head + newline, tail
+            yield lines, chunk
+            lines += chunk.count(b"\n")
+        else:
+            rest += block
+        if len(rest) > limits.max_line_bytes:
+            raise problem("unreadable_file", f"A line is longer than {limits.max_line_bytes:,} bytes.")
+    yield lines, rest
 
 
 class _Counted(io.RawIOBase):

@@ -4,7 +4,7 @@ import gzip
 import io
 import pickle
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from trainer.dataset.errors import DatasetError
 from trainer.dataset.inspection import inspect
 from trainer.dataset.limits import ReadLimits
 from trainer.dataset.reading import ignored_columns, read_table
-from trainer.dataset.schema import DatasetMapping
+from trainer.dataset.schema import DatasetFormat, DatasetMapping
 
 if TYPE_CHECKING:
     from tests.trainer.dataset.conftest import Describe, Refuse, Write
@@ -55,7 +55,7 @@ def test_the_four_formats_of_one_dataset_describe_the_same(describe: Describe) -
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet", "ndjson"])
+@pytest.mark.parametrize("kind", get_args(DatasetFormat))
 def test_a_pickle_is_refused_whatever_it_claims_to_be(refuse: Refuse, kind: Any, protocol: int) -> None:
     content = pickle.dumps({"cpu_percent": [1.0]}, protocol)
     problem = refuse(gzip.compress(content) if kind == "csv.gz" else content, kind)
@@ -74,7 +74,7 @@ def test_a_file_of_another_format_is_told_which_one_it_is(refuse: Refuse) -> Non
     assert refuse(b"timestamp,cpu\n1,\x00\n", "csv").code == "unsupported_format"
 
 
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet", "ndjson"])
+@pytest.mark.parametrize("kind", get_args(DatasetFormat))
 def test_an_empty_file_is_named_so(refuse: Refuse, kind: Any) -> None:
     assert refuse(b"", kind).code == "empty_file"
 

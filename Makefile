@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-quick test-proxy chaos chaos-proof check bench format install secrets clean
+.PHONY: demo test test-quick test-proxy chaos chaos-proof check bench load format install secrets clean
 
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
@@ -55,6 +55,12 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.phases
 	$(BIN)/python -m benchmarks.quality --data $(BENCH_DATA) \
 	  $(if $(PEERS_PYTHON),--peers-python $(PEERS_PYTHON),--contestants ours baseline)
+
+# Some minutes, and 5 GB of disk. With LOAD_POSTGRES, the URL of an empty Postgres database, that is measured too;
+# with MLFLOW_PYTHON, the interpreter of an environment with benchmarks/requirements-mlflow.txt, MLflow beside ours.
+load: $(STAMP)
+	$(BIN)/python -m benchmarks.load $(if $(LOAD_POSTGRES),--postgres $(LOAD_POSTGRES))
+	$(if $(MLFLOW_PYTHON),$(BIN)/python -m benchmarks.mlflow_comparison --mlflow-python $(MLFLOW_PYTHON))
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -20,6 +20,7 @@ from core.settings import Settings
 ROUTERS = (
     datasets.router,
     jobs.router,
+    jobs.polled,
     verbs.router,
     history.router,
     artifacts.router,

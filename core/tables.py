@@ -161,7 +161,7 @@ class Job(Table):
         CheckConstraint("status <> 'failed' OR reason_code IS NOT NULL", "failed_has_reason"),
         CheckConstraint("max_attempts >= 1", "max_attempts_positive"),
         Index("ix_jobs_page", "tenant_id", "created_at", "id"),
-        Index("ix_jobs_tenant_id_status", "tenant_id", "status"),
+        Index("ix_jobs_status_page", "tenant_id", "status", "created_at", "id"),
         Index("ix_jobs_dataset_id", "dataset_id"),
         Index(
             "ix_jobs_queued",
@@ -236,6 +236,20 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(default=db_now())
     started_at: Mapped[datetime | None] = mapped_column(doc="First claim.")
     finished_at: Mapped[datetime | None]
+
+
+class JobLabel(Table):
+    """A job's labels once more, a row each: what a list filtered by label is read from, in its order."""
+
+    __tablename__ = "job_labels"
+
+    tenant_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    key: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(200), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(primary_key=True, doc="The job's.")
+    job_id: Mapped[str] = mapped_column(
+        Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class JobAttempt(Table):

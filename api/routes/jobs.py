@@ -22,20 +22,20 @@ from api.dependencies import (
     Limit,
     Service,
 )
-from api.etags import is_held, not_modified, polled_response, weak_etag
+from api.etags import polled_response, weak_etag
 from api.openapi import answers, header, json_answer, json_content
+from api.polled_route import polled_router, retry_after
 from api.query_lists import parse_labels, parse_statuses
 from api.strict_route import strict_router
 from core import idempotency
 from core.errors import NotFound
 from core.jobs import polling, reading, service
-from core.jobs.lifecycle import JobStatus
 from core.jobs.reading import JobFilter
 from core.jobs.schemas import JobCreate, JobRead, JobSort, ResolvedTraining
 from core.pages import DEFAULT_LIMIT, Page
 
 router = strict_router("jobs")
-RETRY_AFTER_SECONDS = {JobStatus.QUEUED: 5, JobStatus.RUNNING: 5, JobStatus.PAUSED: 60}
+polled = polled_router("jobs")
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}")
 _ETAG_HEADERS = {"ETag": header("Changes with revision, phase, progress and place in the queue.")}
 
@@ -182,7 +182,7 @@ def list_jobs(
     return Response(page.model_dump_json(), media_type="application/json")
 
 
-@router.get(
+@polled.get(
     "/v1/jobs/{job_id}",
     response_model=JobRead,
     operation_id="get_job",
@@ -204,22 +204,12 @@ def get_job(
     key: JobsReadersKey,
     resources: Service,
     job_id: JobId,
-    if_none_match: IfNoneMatch = None,
+    _if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`."""
-    if if_none_match is not None:
-        state = polling.poll_state(resources.db, resources.board, key.token, job_id)
-        key.checked(state.caller)
-        if state.tag is not None and is_held(request, etag := weak_etag(state.tag)):
-            return not_modified(etag, _retry_after(state.status))
-    polled = polling.poll_job(resources.db, resources.board, key.token, job_id)
-    key.checked(polled.caller)
-    if polled.job is None or polled.tag is None:
+    found = polling.poll_job(resources.db, resources.board, key.token, job_id)
+    key.checked(found.caller)
+    if found.job is None or found.tag is None:
         raise NotFound(f"There is no job {job_id}.")
-    headers = _retry_after(polled.job.status)
-    return polled_response(request, polled.job.model_dump_json(), weak_etag(polled.tag), headers)
-
-
-def _retry_after(status: JobStatus | None) -> dict[str, str]:
-    seconds = None if status is None else RETRY_AFTER_SECONDS.get(status)
-    return {} if seconds is None else {"Retry-After": str(seconds)}
+    headers = retry_after(found.job.status)
+    return polled_response(request, found.job.model_dump_json(), weak_etag(found.tag), headers)

@@ -93,7 +93,7 @@ def show(job: Job, line: Line | None, now: datetime) -> JobRead:
     """A row as it is at `now`; a queued one needs the line."""
     address = f"/v1/jobs/{job.id}"
     reason = job.reason_code and StatusReason(code=job.reason_code, message=job.reason_message or "")
-    waits_in = line if job.status is JobStatus.QUEUED else None
+    place = None if line is None or job.status is not JobStatus.QUEUED else queue_place(job, line, now)
     fields = {name: getattr(job, name) for name in _SHOWN_COLUMNS}
     return JobRead.model_validate(
         fields
@@ -101,7 +101,7 @@ def show(job: Job, line: Line | None, now: datetime) -> JobRead:
             "is_terminal": is_terminal(job.status),
             "status_reason": reason or None,
             "stalled": is_stalled(job, now),
-            "queue": None if waits_in is None else queue_place(job, waits_in, now),
+            "queue": place,
             "limits": JobLimits(
                 max_runtime_seconds=job.max_runtime_seconds,
                 max_pending_seconds=job.max_pending_seconds,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.database import db_now, later, seconds_between
 from core.ids import new_id
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import TERMINAL, TRANSITIONS, JobStatus
-from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, Tenant
+from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, JobLabel, Tenant
 
 Values = Mapping[str, Any]
 
@@ -23,6 +23,7 @@ def add(session: Session, job: Job, event: NewEvent) -> Job:
     session.add(job)
     session.flush()
     _write_event(session, job, event)
+    _write_labels(session, job)
     return job
 
 
@@ -152,7 +153,25 @@ def _change(
     ).one_or_none()
     if job is not None and event is not None:
         _write_event(session, job, event)
+    if job is not None and "labels" in values:
+        session.execute(delete(JobLabel).where(JobLabel.job_id == job.id))
+        _write_labels(session, job)
     return job
+
+
+def _write_labels(session: Session, job: Job) -> None:
+    rows = [
+        {
+            "tenant_id": job.tenant_id,
+            "key": key,
+            "value": value,
+            "created_at": job.created_at,
+            "job_id": job.id,
+        }
+        for key, value in job.labels.items()
+    ]
+    if rows:
+        session.execute(insert(JobLabel), rows)
 
 
 def _write_event(session: Session, job: Job, event: NewEvent) -> None:

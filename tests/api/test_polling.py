@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from sqlalchemy import Connection, event, text, update
+from sqlalchemy import text, update
 
 from core.access.scopes import Scope
 from core.database import db_now, later
@@ -13,27 +12,12 @@ from core.jobs.lifecycle import JobStatus
 from core.tables import ApiKey, Job
 from tests.api.conftest import RunningApi
 from tests.factories import make_dataset, make_job
+from tests.statements import Sent, sqlite_plan, statements
 
 
-@contextmanager
-def statements(api: RunningApi) -> Iterator[list[tuple[str, object]]]:
-    """Everything the application sends to its database meanwhile, BEGIN and PRAGMA included."""
-    engine = api.app.state.resources.db.engine
-    sent: list[tuple[str, object]] = []
-
-    def note(
-        _connection: Connection,
-        _cursor: object,
-        statement: str,
-        values: object,
-        _context: object,
-        _many: bool,
-    ) -> None:
-        sent.append((statement, values))
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(engine, "before_cursor_execute", note)
+def sent_by(api: RunningApi) -> AbstractContextManager[Sent]:
+    """What the application asks its database meanwhile."""
+    return statements(api.app.state.resources.db.engine)
 
 
 def job_in(api: RunningApi, status: JobStatus) -> str:
@@ -51,7 +35,7 @@ def test_an_unchanged_job_costs_one_statement_with_the_key_in_it(any_api: Runnin
         job_id = job_in(any_api, status)
         tag = held(any_api, job_id)
 
-        with statements(any_api) as sent:
+        with sent_by(any_api) as sent:
             assert any_api.client.get(f"/v1/jobs/{job_id}", headers=tag).status_code == 304
 
         assert len(sent) == 1, sent
@@ -60,12 +44,10 @@ def test_an_unchanged_job_costs_one_statement_with_the_key_in_it(any_api: Runnin
 def test_that_statement_looks_both_up_by_index(api: RunningApi) -> None:
     job_id = job_in(api, JobStatus.RUNNING)
     tag = held(api, job_id)
-    with statements(api) as sent:
+    with sent_by(api) as sent:
         api.client.get(f"/v1/jobs/{job_id}", headers=tag)
-    statement, values = sent[0]
 
-    with api.db.engine.connect() as connection:
-        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]  # type: ignore[arg-type]  # as it was sent
+    plan = sqlite_plan(api.db.engine, *sent[0])
 
     assert [step.split()[0] for step in plan] == ["SEARCH", "SEARCH"], plan
 
@@ -109,7 +91,7 @@ def test_the_line_is_read_once_for_many_answers(api: RunningApi) -> None:
     with api.db.sessions.begin() as session:
         session.execute(text("UPDATE jobs SET priority = 5 WHERE id = :last"), {"last": jobs[-1]})
 
-    with statements(api) as sent:
+    with sent_by(api) as sent:
         again = [item["queue"]["position"] for item in api.client.get("/v1/jobs").json()["items"]]
 
     assert places == [1, 2, 3]

@@ -14,7 +14,7 @@ from api.openapi import DESCRIPTION, DocumentedApp
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
-from api.routes import artifacts, datasets, fleet, health, history, jobs, reference, verbs
+from api.routes import artifacts, datasets, fleet, health, history, jobs, monitoring, reference, verbs
 from core.settings import Settings
 
 ROUTERS = (
@@ -27,6 +27,7 @@ ROUTERS = (
     fleet.router,
     reference.router,
     health.router,
+    monitoring.router,
 )
 
 
@@ -55,6 +56,8 @@ def create_app(settings: Settings, queue: Queue | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Spans alone, and those only where `foretrain.tracing` has set a provider.
+        telemetry={"metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
         middleware=[
             Middleware(RequestContext),
             Middleware(Cors, origins=settings.cors_origins),

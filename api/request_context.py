@@ -11,10 +11,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import MAX_PATH, unexpected_error
+from core.monitoring.counters import http_request_seconds, http_requests, http_requests_in_progress
 
 log = structlog.get_logger(__name__)
 # Asked every few seconds by machines: worth a line only when they fail.
-_QUIET_PATHS = {"/livez", "/readyz"}
+_QUIET_PATHS = {"/livez", "/readyz", "/metrics"}
+# Whatever else a stranger calls a method must not become a series of its own.
+_METHODS = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 _SERVER_ERROR = 500
 
 
@@ -39,11 +42,16 @@ class RequestContext:
         inner = {**scope, "state": state, "method": "GET" if is_head else scope["method"]}
         answer = _Answer(send, request_id, is_head=is_head)
         started_at = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            http_requests_in_progress.track_inprogress(),
+        ):
             try:
                 await self.app(inner, receive, answer.send)
             finally:
-                _log_request(scope, state, answer, time.perf_counter() - started_at)
+                seconds = time.perf_counter() - started_at
+                _count_request(scope["method"], inner, answer, seconds)
+                _log_request(scope, state, answer, seconds)
 
 
 class _Answer:
@@ -71,6 +79,14 @@ class _Answer:
                 self._is_closed = True
             self.size_bytes += len(message.get("body", b""))
         await self._send(message)
+
+
+def _count_request(method: str, scope: Scope, answer: _Answer, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")
+    labels = (method if method in _METHODS else "other", route)
+    # No status: the client went away before there was an answer.
+    http_requests.labels(*labels, "none" if answer.status is None else answer.status).inc()
+    http_request_seconds.labels(*labels).observe(seconds)
 
 
 def _log_request(scope: Scope, state: dict[str, object], answer: _Answer, seconds: float) -> None:

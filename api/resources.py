@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from prometheus_client import CollectorRegistry
+
 from api.inspections import Inspections
 from api.slots import Slots
 from core.database import Database, connect
 from core.jobs.line import Board
+from core.monitoring.exposition import exported
 from core.queue import make_celery, nudge, ping
 from core.settings import Settings
 from core.storage import ObjectStorage, open_storage
@@ -35,6 +38,7 @@ class Resources:
     transfers: Slots
     inspections: Inspections
     board: Board
+    exported: CollectorRegistry
 
 
 def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
@@ -55,6 +59,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         transfers=Slots(settings.max_streams),
         inspections=Inspections(db, storage, settings),
         board=Board(db),
+        exported=exported(db),
     )
 
 

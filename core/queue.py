@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from celery import Celery
 
+from core.monitoring.counters import nudges
+
 if TYPE_CHECKING:
     from core.settings import Settings
 
@@ -79,6 +81,7 @@ def nudge(celery: Celery, queue: str, messages: int = 1) -> bool:
     problem = _try_for_a_second(lambda: _send(celery, queue, messages))
     if problem is not None:
         _log.warning("nudge_failed", queue=queue, problem=str(problem))
+    nudges.labels(queue, "sent" if problem is None else "failed").inc()
     return problem is None
 
 

@@ -14,6 +14,9 @@ from core.datasets import repository as dataset_rows
 from core.datasets import service as datasets
 from core.datasets.inspection import inspect_dataset
 from core.jobs import service as jobs
+from core.monitoring import tallies
+from core.monitoring.counters import sweep_failures
+from core.monitoring.tallies import Tallied
 from core.queue import nudge
 from core.upkeep import retention
 from core.upkeep.garbage import collect_garbage
@@ -68,6 +71,7 @@ class Scheduler:
             self._attempt(self._delete_old_datasets)
             self._attempt(self._purge_useless_datasets)
             self._attempt(self._forget_idempotency_keys)
+            self._attempt(self._fold_tallies)
         if time.monotonic() >= self._collect_at:
             self._collect_at = time.monotonic() + GARBAGE_SECONDS
             self._collector.start(self._attempt, self._collect_garbage)
@@ -81,11 +85,14 @@ class Scheduler:
         try:
             part(*what)
         except Exception:  # noqa: BLE001  # whatever it was, the next sweep must come
-            _log.exception("sweep_failed", part=part.__name__.lstrip("_"))
+            name = part.__name__.lstrip("_")
+            sweep_failures.labels(name).inc()
+            _log.exception("sweep_failed", part=name)
 
     def _requeue_lost(self) -> None:
         with self._db.sessions.begin() as session:
             lost = jobs.requeue_lost(session)
+            tallies.note(session, Tallied.LEASE_EXPIRED, times=len(lost))
         for job_id, status in lost:
             _log.warning("lease_ran_out", job_id=job_id, status=status.value)
 
@@ -152,6 +159,14 @@ class Scheduler:
     def _forget_idempotency_keys(self) -> None:
         with self._db.sessions.begin() as session:
             idempotency.forget_expired(session)
+
+    def _fold_tallies(self) -> None:
+        with self._db.sessions.begin() as session:
+            tallies.note(session, Tallied.SCHEDULER_ROUND)
+        is_full = True
+        while is_full and not self._stopping.is_set():
+            with self._db.sessions.begin() as session:
+                is_full = tallies.fold(session) == tallies.FOLDED_AT_ONCE
 
 
 class _Errand:

@@ -47,6 +47,15 @@ class Settings(BaseSettings):
     dataset_retention_days: float | None = Field(
         None, gt=0, description="Datasets that no job has needed for so long are deleted. Default: never."
     )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Opens /metrics. Without one, it is for programs on the same machine.",
+    )
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Serves /metrics of this process, to whoever reaches it."
+    )
 
     heartbeat_seconds: float = Field(5, gt=0)
     lease_seconds: float = Field(30, gt=0)

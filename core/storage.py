@@ -20,6 +20,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
 from core.errors import StorageKeyExists, StorageKeyMissing, StorageUnavailable, TooLarge
+from core.monitoring.counters import storage_operations
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -95,7 +96,7 @@ class ObjectStorage:
 
     def put_bytes(self, key: str, data: bytes) -> StoredObject:
         counted = _Counted(None)
-        with self._vendor_errors(writing=True):
+        with self._vendor_call("put"):
             obstore.put(self._store, key, counted.take(data), mode="create", use_multipart=False)
         self._make_durable(key)
         return counted.result()
@@ -109,7 +110,7 @@ class ObjectStorage:
 
     def _put_parts(self, key: str, chunks: Iterator[bytes], counted: _Counted) -> StoredObject:
         self._refuse_taken(key)
-        with self._vendor_errors(writing=True):
+        with self._vendor_call("put"):
             obstore.put(
                 self._store,
                 key,
@@ -124,7 +125,7 @@ class ObjectStorage:
     async def put_stream_async(self, key: str, chunks: AsyncIterator[bytes], max_bytes: int) -> StoredObject:
         """`put_stream` in an event loop. What `chunks` raises comes through unchanged."""
         counted = _Counted(max_bytes)
-        with self._vendor_errors(writing=True):
+        with self._vendor_call("put"):
             await obstore.put_async(
                 self._store,
                 key,
@@ -149,7 +150,7 @@ class ObjectStorage:
 
     def _pieces(self, key: str, start: int, end: int) -> Iterator[bytes]:
         for piece_start in range(start, end, PIECE_BYTES):
-            with self._vendor_errors():
+            with self._vendor_call("get"):
                 piece = obstore.get_range(
                     self._store, key, start=piece_start, end=min(piece_start + PIECE_BYTES, end)
                 )
@@ -159,20 +160,20 @@ class ObjectStorage:
 
     def size(self, key: str) -> int:
         """Bytes under the key. Raises StorageKeyMissing."""
-        with self._vendor_errors():
+        with self._vendor_call("head"):
             return obstore.head(self._store, key)["size"]
 
     def delete(self, key: str) -> None:
         """Removes the object; nothing happens where there is none."""
         try:
-            with self._vendor_errors():
+            with self._vendor_call("delete"):
                 obstore.delete(self._store, key)
         except StorageKeyMissing:
             return
 
     def list(self, folder: str) -> Iterator[str]:
         """Keys below a folder, or all with "", in no order."""
-        with self._vendor_errors():
+        with self._vendor_call("list"):
             for batch in obstore.list(self._store, folder):
                 yield from (entry["path"] for entry in batch)
 
@@ -201,7 +202,7 @@ class ObjectStorage:
         """A URL that needs no credentials, on the public address; None where the storage cannot make one."""
         if self._public_store is None:
             return None
-        with self._vendor_errors():
+        with self._vendor_call("sign"):
             return obstore.sign(self._public_store, "GET", key, timedelta(seconds=expires_seconds))
 
     def check(self) -> None:
@@ -232,17 +233,27 @@ class ObjectStorage:
                 return
 
     @contextmanager
-    def _vendor_errors(self, *, writing: bool = False) -> Iterator[None]:
+    def _vendor_call(self, operation: str) -> Iterator[None]:
+        """Speaks of the vendor's errors in our words, and counts how the call ended."""
+        outcome = "unavailable"
         try:
             yield
+            outcome = "ok"
         except FileNotFoundError as error:
-            if writing:
+            if operation == "put":
                 raise StorageUnavailable("The storage bucket does not exist.") from error
+            outcome = "missing"
             raise StorageKeyMissing("There is no object with this key.") from error
         except AlreadyExistsError as error:
+            outcome = "exists"
             raise StorageKeyExists("An object with this key exists already.") from error
         except BaseError as error:
             raise StorageUnavailable("The object storage does not answer as it should.") from error
+        except BaseException:
+            outcome = "abandoned"  # by the one who brought the bytes, or took them
+            raise
+        finally:
+            storage_operations.labels(operation, outcome).inc()
 
 
 def _sync(path: Path) -> None:

@@ -177,6 +177,12 @@ class Job(Table):
             postgresql_where=text("status = 'running'"),
             sqlite_where=text("status = 'running'"),
         ),
+        Index(
+            "ix_jobs_paused",
+            "queue",
+            postgresql_where=text("status = 'paused'"),
+            sqlite_where=text("status = 'paused'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -236,6 +242,11 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(default=db_now())
     started_at: Mapped[datetime | None] = mapped_column(doc="First claim.")
     finished_at: Mapped[datetime | None]
+
+    request_id: Mapped[str | None] = mapped_column(String(40), doc="Of the POST; in every log line about it.")
+    traceparent: Mapped[str | None] = mapped_column(
+        String(55), doc="W3C trace context of the POST, if it was traced."
+    )
 
 
 class JobLabel(Table):
@@ -336,5 +347,34 @@ class Worker(Table):
     devices: Mapped[int]
     threads: Mapped[int]
     hardware: Mapped[Json]
+    readings: Mapped[Json | None] = mapped_column(doc="How busy its GPUs were at the last look.")
     started_at: Mapped[datetime] = mapped_column(default=db_now())
     heartbeat_at: Mapped[datetime] = mapped_column(default=db_now())
+
+
+class TallyEntry(Table):
+    """Something that happened and is not in the totals yet."""
+
+    __tablename__ = "tally_entries"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    outcome: Mapped[str] = mapped_column(String(40))
+    reason: Mapped[str] = mapped_column(String(40))
+    bucket: Mapped[int] = mapped_column(doc="Upper bound of its duration in seconds; 0 stands for none.")
+    seconds: Mapped[float]
+
+
+class Tally(Table):
+    """How often something happened; kept when the jobs it happened to are deleted."""
+
+    __tablename__ = "tallies"
+
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    outcome: Mapped[str] = mapped_column(String(40), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(40), primary_key=True)
+    bucket: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, doc="Upper bound of the durations in seconds; 0 for none."
+    )
+    count: Mapped[int]
+    seconds: Mapped[float] = mapped_column(doc="Sum of the durations.")

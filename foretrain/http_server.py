@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Self
 import uvicorn
 
 from api.main import create_app
+from core.database import connect
+from foretrain.metrics_port import metrics_port
 from foretrain.refusals import Refusal
 from foretrain.setup import set_up
 from foretrain.stopping import Signals
@@ -48,8 +50,13 @@ def run_api(host: str | None, port: int | None) -> int:
     Signals()
     settings = set_up()
     server = uvicorn.Server(_config(settings))
-    with listen(host or settings.host, settings.port if port is None else port) as listener:
+    db = connect(settings.database_url)
+    with (
+        listen(host or settings.host, settings.port if port is None else port) as listener,
+        metrics_port(settings, db),
+    ):
         server.run(sockets=[listener])
+    db.dispose()
     return 0 if server.started else 1
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.database import connect
 from core.queue import make_celery
 from core.scheduler import Scheduler
+from foretrain.metrics_port import metrics_port
 from foretrain.pulse import Pulse
 from foretrain.refusals import Refusal
 from foretrain.setup import open_object_storage, set_up
@@ -30,11 +31,12 @@ def run_scheduler() -> int:
     scheduler = Scheduler(db, make_celery(settings), open_object_storage(settings), settings)
     stop = _StopWithPulse(Pulse(settings.data_dir, "scheduler"))
     thread = threading.Thread(target=scheduler.run, args=(stop,), name="scheduler")
-    thread.start()
-    while thread.is_alive() and not signals.end_wanted:
-        time.sleep(_POLL_SECONDS)
-    stop.set()
-    thread.join()
+    with metrics_port(settings):
+        thread.start()
+        while thread.is_alive() and not signals.end_wanted:
+            time.sleep(_POLL_SECONDS)
+        stop.set()
+        thread.join()
     db.dispose()
     return 0 if signals.end_wanted else 1
 
@@ -63,7 +65,10 @@ def run_worker(*, devices: str | None, name: str | None, end_with_stdin: bool) -
 def _serve(settings: Settings, devices: list[int] | None, name: str | None) -> int:
     pulse = Pulse(settings.data_dir, "worker")
     try:
-        return serve(settings, open_object_storage(settings), devices=devices, name=name, on_beat=pulse.beat)
+        with metrics_port(settings):
+            return serve(
+                settings, open_object_storage(settings), devices=devices, name=name, on_beat=pulse.beat
+            )
     except ValueError as error:
         raise Refusal(f"{error}.") from error
 

@@ -14,6 +14,7 @@ from celery import signals
 from core.database import connect
 from core.queue import TASK_NAME, celery_queue, make_celery
 from core.workers import service as workers
+from worker.gpu_readings import GpuReadings
 from worker.hardware import Hardware, detect
 from worker.memory import memory_total, trainer_memory_limit
 from worker.outage import DATABASE_OUTAGE
@@ -151,8 +152,10 @@ def _announced(bench: Bench, hardware: Hardware, on_beat: Callable[[], None]) ->
 def _announce_regularly(
     bench: Bench, hardware: Hardware, on_beat: Callable[[], None], over: threading.Event
 ) -> None:
+    readings = GpuReadings(hardware.gpus)
     while True:
         on_beat()
+        latest = readings.latest()
         try:
             with bench.db.sessions.begin() as session:
                 workers.announce(
@@ -162,6 +165,7 @@ def _announce_regularly(
                     devices=bench.devices,
                     threads=bench.threads,
                     hardware=hardware.describe(),
+                    readings=latest,
                 )
         except DATABASE_OUTAGE:
             logger.warning("heartbeat_failed", exc_info=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from core.errors import LeaseLost
+from core.monitoring.counters import lease_renewals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,10 +102,13 @@ class Lease:
         try:
             wishes = self._renew(progress)
         except LeaseLost:
+            lease_renewals.labels("fenced").inc()
             self._lose("fenced")
         except Exception:  # whatever it was, the watch decides how long we may go on without
+            lease_renewals.labels("failed").inc()
             logger.warning("lease_renewal_failed", seconds_left=round(self.seconds_left, 1), exc_info=True)
         else:
+            lease_renewals.labels("ok").inc()
             self._good_until = asked_at + self._lease_seconds
             if self._progress is progress:
                 self._progress = None

@@ -15,6 +15,8 @@ import structlog
 from core.errors import LeaseLost, StorageUnavailable
 from core.jobs import service as jobs
 from core.jobs.lifecycle import FailureReason, RequeueReason
+from core.monitoring import tallies
+from core.monitoring.tallies import Tallied
 from trainer.events import ArtifactSaved, CheckpointSaved, Failed, Finished, ProgressReported, Stopped
 from worker.inputs import lay_out_inputs
 from worker.lease import Lease
@@ -117,7 +119,7 @@ def run_job(bench: Bench, job: ClaimedJob, held_since: float) -> None:
         try:
             outcome = _attempt(bench, ledger, lease, reins, directory)
         except LeaseLost:
-            logger.warning("attempt_thrown_away")
+            _throw_away(bench.db)
             return
         except Exception:
             logger.exception("attempt_broken")
@@ -126,6 +128,16 @@ def run_job(bench: Bench, job: ClaimedJob, held_since: float) -> None:
             )
         lease.stop_renewing()
         _settle(ledger, outcome, lease)
+
+
+def _throw_away(db: Database) -> None:
+    """Nothing of the attempt is kept but that there was one to throw away."""
+    logger.warning("attempt_thrown_away")
+    try:
+        with db.sessions.begin() as session:
+            tallies.note(session, Tallied.FENCED)
+    except DATABASE_OUTAGE:
+        logger.warning("fenced_attempt_not_counted", exc_info=True)
 
 
 def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory: Path) -> Outcome:
@@ -236,7 +248,7 @@ def _settle(ledger: Ledger, outcome: Outcome, lease: Lease) -> None:
         try:
             ledger.close(outcome)
         except LeaseLost:
-            logger.warning("attempt_thrown_away")
+            _throw_away(ledger.db)
         except DATABASE_OUTAGE:
             logger.warning("end_delayed", exc_info=True)
             if lease.seconds_left > 0:

@@ -12,6 +12,8 @@ from core.database import db_now, later, seconds_between
 from core.ids import new_id
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import TERMINAL, TRANSITIONS, JobStatus
+from core.monitoring import tallies
+from core.monitoring.tallies import Tallied
 from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, JobLabel, Tenant
 
 Values = Mapping[str, Any]
@@ -122,6 +124,9 @@ def transition(
     job = _change(session, job_id, guard, event, changes)
     if job is not None and outcome is not None:
         _close_attempt(session, job, outcome)
+    if job is not None and job.finished_at is not None:
+        seconds = (job.finished_at - job.created_at).total_seconds()
+        tallies.note(session, Tallied.JOB, to.value, job.reason_code or "", seconds=seconds)
     return job
 
 
@@ -199,11 +204,14 @@ def remove(session: Session, job_ids: Collection[str]) -> list[str]:
 
 
 def _close_attempt(session: Session, job: Job, outcome: str) -> None:
-    session.execute(
+    started_at, ended_at = session.execute(
         update(JobAttempt)
         .where(JobAttempt.job_id == job.id, JobAttempt.attempt == job.attempt)
         .values(ended_at=db_now(), outcome=outcome, message=job.reason_message)
-    )
+        .returning(JobAttempt.started_at, JobAttempt.ended_at),
+        execution_options={"synchronize_session": False},
+    ).one()
+    tallies.note(session, Tallied.ATTEMPT, outcome, seconds=(ended_at - started_at).total_seconds())
 
 
 def claim(

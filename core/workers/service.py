@@ -20,10 +20,23 @@ ACCELERATORS = {"cpu": "cpu", "gpu": "cuda"}
 
 
 def announce(
-    session: Session, *, name: str, queue: str, devices: int, threads: int, hardware: dict[str, Any]
+    session: Session,
+    *,
+    name: str,
+    queue: str,
+    devices: int,
+    threads: int,
+    hardware: dict[str, Any],
+    readings: dict[str, Any] | None = None,
 ) -> None:
     """Notes a worker, or that it still lives; call it at start and every few seconds, busy or not."""
-    facts = {"queue": queue, "devices": devices, "threads": threads, "hardware": hardware}
+    facts = {
+        "queue": queue,
+        "devices": devices,
+        "threads": threads,
+        "hardware": hardware,
+        "readings": readings,
+    }
     session.execute(
         insert_or(session, Worker)
         .values(name=name, **facts)

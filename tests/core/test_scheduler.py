@@ -18,10 +18,12 @@ from core.datasets.lifecycle import DatasetStatus
 from core.ids import new_id
 from core.jobs import service as jobs
 from core.jobs.lifecycle import JobStatus
+from core.monitoring import tallies
+from core.monitoring.tallies import Key
 from core.queue import celery_queue, make_celery, ping
 from core.scheduler import Scheduler
 from core.storage import ObjectStorage, artifact_key
-from core.tables import Dataset, IdempotencyKey, Job, Upload
+from core.tables import Dataset, IdempotencyKey, Job, TallyEntry, Upload
 from core.workers import service as workers
 from tests.conftest import make_settings
 from tests.core.datasets.test_inspection import CSV
@@ -306,3 +308,22 @@ def test_the_scheduler_sweeps_until_it_is_told_to_stop(database: Database, sched
 
     assert not thread.is_alive()
     assert status is JobStatus.QUEUED
+
+
+def test_expired_leases_and_the_schedulers_own_rounds_are_counted(
+    database: Database, scheduler: Scheduler
+) -> None:
+    with database.sessions.begin() as session:
+        data = make_dataset(session)
+        for _ in range(2):
+            expire_lease(session, make_job(session, JobStatus.RUNNING, dataset=data).id)
+
+    scheduler.run_once()
+    scheduler.run_once()
+
+    with database.readers.begin() as session:
+        totals = tallies.read(session)
+        assert session.scalar(select(func.count()).select_from(TallyEntry)) == 0
+    assert totals[Key("lease_expired")].count == 2
+    assert totals[Key("scheduler_round")].count == 1
+    assert sum(total.count for key, total in totals.items() if key.outcome == "worker_lost") == 2

@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from core.jobs.lifecycle import JobStatus
+from core.monitoring import tallies
+from core.monitoring.tallies import Key, Total
 from tests.worker.conftest import WriteTrainer
 from tests.worker.stations import DATA, SOON, Running, Station, bench, station
 from worker.run_job import run_waiting_jobs
@@ -281,6 +283,7 @@ def test_a_worker_whose_job_was_taken_over_kills_its_child_and_writes_nothing_mo
     assert (job.status, job.attempt, job.failures) == ("running", 1, 0)
     with here.db.readers.begin() as session:
         assert session.scalar(text("SELECT worker_name FROM jobs")) == "another"
+        assert tallies.read(session) == {Key("fenced"): Total(1, 0.0)}
 
 
 def test_a_worker_that_cannot_reach_the_database_for_a_whole_lease_kills_its_child(

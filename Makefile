@@ -10,7 +10,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "foretrain needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,embedded,trainer,kernels,sample-data,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,otel,embedded,trainer,kernels,sample-data,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -39,6 +39,9 @@ chaos-proof: $(STAMP)
 test-proxy: $(STAMP)
 	command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/debian/prometheus_server.py
+	promtool check config --syntax-only deploy/prometheus/prometheus.yml
+	promtool check rules deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -94,7 +94,10 @@ def _sqlite_engine(url: str) -> Engine:
     if database:
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        url, json_serializer=dump_json, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}
+        url,
+        json_serializer=dump_json,
+        hide_parameters=True,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000},
     )
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_on_sqlite)
@@ -126,6 +129,8 @@ def _postgres_engine(url: str, lock_seconds: float) -> Engine:
     return create_engine(
         target,
         json_serializer=dump_json,
+        # An error's text is logged; what customers sent must not stand in it.
+        hide_parameters=True,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,

@@ -17,6 +17,7 @@ from foretrain.metrics_port import metrics_port
 from foretrain.refusals import Refusal
 from foretrain.setup import set_up
 from foretrain.stopping import Signals
+from foretrain.tracing import trace_if_asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,7 @@ def run_api(host: str | None, port: int | None) -> int:
     # uvicorn raises a signal again once it has come to its end; unheard, a clean stop would read as a kill.
     Signals()
     settings = set_up()
+    trace_if_asked("api")
     server = uvicorn.Server(_config(settings))
     db = connect(settings.database_url)
     with (

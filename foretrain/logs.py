@@ -7,15 +7,17 @@ import sys
 from typing import TYPE_CHECKING, Literal
 
 import structlog
+from opentelemetry import trace
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 
 def configure_logging(log_format: Literal["json", "console"]) -> None:
     """Sets up structlog and the standard library's loggers alike; call it once, at the start of a process."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _name_the_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -44,7 +46,15 @@ def configure_logging(log_format: Literal["json", "console"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    hush("celery", "kombu", "alembic")
+    # httpx2 tells whole URLs, which may be signed.
+    hush("celery", "kombu", "alembic", "httpx2")
+
+
+def _name_the_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = trace.format_trace_id(span.trace_id)
+    return event
 
 
 def hush(*names: str) -> None:

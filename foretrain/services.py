@@ -15,6 +15,7 @@ from foretrain.pulse import Pulse
 from foretrain.refusals import Refusal
 from foretrain.setup import open_object_storage, set_up
 from foretrain.stopping import Signals
+from foretrain.tracing import trace_if_asked
 from worker.app import serve
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def run_scheduler() -> int:
     """Sweeps until SIGINT or SIGTERM."""
     signals = Signals()
     settings = set_up()
+    trace_if_asked("scheduler")
     db = connect(settings.database_url, lock_seconds=settings.lease_seconds)
     scheduler = Scheduler(db, make_celery(settings), open_object_storage(settings), settings)
     stop = _StopWithPulse(Pulse(settings.data_dir, "scheduler"))
@@ -58,6 +60,7 @@ def run_worker(*, devices: str | None, name: str | None, end_with_stdin: bool) -
     if end_with_stdin:
         threading.Thread(target=_die_with_stdin, name="stdin", daemon=True).start()
     settings = set_up()
+    trace_if_asked("worker")
     indices = None if devices is None else _parse_devices(devices)
     return _serve(settings, indices, name)
 

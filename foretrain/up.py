@@ -25,6 +25,7 @@ from foretrain.logs import hush
 from foretrain.refusals import Refusal
 from foretrain.setup import open_object_storage, set_up
 from foretrain.stopping import Signals
+from foretrain.tracing import trace_if_asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,7 @@ def _run(directory: DataDir, signals: Signals, host: str, port: int, devices: st
     os.environ["FORETRAIN_DATA_DIR"] = str(directory.root)
     embedded = os.environ.setdefault("FORETRAIN_BROKER_URL", broker_url(directory)) == broker_url(directory)
     settings = set_up()
+    trace_if_asked("up")
     hush("api.request_context", "uvicorn.error")  # a line per request is for a log, not for a terminal
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))

@@ -10,6 +10,7 @@ import structlog
 
 from core.errors import LeaseLost
 from core.monitoring.counters import lease_renewals
+from worker.threads import attempt_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,8 @@ class Lease:
         self._lost = threading.Event()
         self._over = threading.Event()
         self._threads = [
-            threading.Thread(target=self._keep, name="lease-renewal", daemon=True),
-            threading.Thread(target=self._watch, name="lease-watch", daemon=True),
+            attempt_thread("lease-renewal", self._keep),
+            attempt_thread("lease-watch", self._watch),
         ]
 
     def __enter__(self) -> Self:

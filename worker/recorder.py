@@ -10,6 +10,7 @@ import structlog
 
 from core.errors import LeaseLost
 from worker.outage import DATABASE_OUTAGE
+from worker.threads import attempt_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class Recorder:
         self._log = _LogBuffer(log_limit)
         self._log_written_at = time.monotonic()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._flush_regularly, name="recorder", daemon=True)
+        self._thread = attempt_thread("recorder", self._flush_regularly)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -17,7 +17,15 @@ from core.jobs import service as jobs
 from core.jobs.lifecycle import FailureReason, RequeueReason
 from core.monitoring import tallies
 from core.monitoring.tallies import Tallied
-from trainer.events import ArtifactSaved, CheckpointSaved, Failed, Finished, ProgressReported, Stopped
+from trainer.events import (
+    ArtifactSaved,
+    CheckpointSaved,
+    Failed,
+    Finished,
+    PhaseStarted,
+    ProgressReported,
+    Stopped,
+)
 from worker.inputs import lay_out_inputs
 from worker.lease import Lease
 from worker.ledger import Ledger
@@ -27,6 +35,7 @@ from worker.outcome import JobFailed, JobRequeued, JobSucceeded, judge, judge_un
 from worker.recorder import Recorder
 from worker.reins import Drain, Reins
 from worker.standby import Standby
+from worker.traces import PhaseSpans, attempt_span
 from worker.trainer_process import Order, TrainerProcess
 from worker.uploader import Uploader
 from worker.watchdog import Watchdog
@@ -85,7 +94,8 @@ def run_waiting_jobs(bench: Bench) -> int:
         job = _claim(bench)
         if job is None:
             break
-        with structlog.contextvars.bound_contextvars(job_id=job.job_id, attempt=job.attempt):
+        names = {**job.origin.log_fields(), "job_id": job.job_id, "attempt": job.attempt}
+        with structlog.contextvars.bound_contextvars(**names), attempt_span(job):
             run_job(bench, job, held_since)
         count += 1
     return count
@@ -158,6 +168,7 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
             on_lost=lease.give_up,
         ) as uploader,
     ):
+        recorder.log(_heading(job, bench.name))
         for warning in laid_out:
             recorder.record(warning)
         oom_kills = bench.count_oom_kills()
@@ -190,6 +201,12 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
     return outcome
 
 
+def _heading(job: ClaimedJob, worker: str) -> str:
+    """First line of an attempt's log: what the service's own log calls it."""
+    asked = f", asked for by {job.origin.request_id}" if job.origin.request_id else ""
+    return f"[{job.job_id}, attempt {job.attempt} on {worker}{asked}]\n"
+
+
 def _publish(ledger: Ledger, recorder: Recorder, upload: Upload, stored: StoredObject) -> None:
     # First the metrics that led to it: an attempt that goes on from this state does not report them again.
     recorder.write_through()
@@ -219,8 +236,11 @@ def _follow(
 ) -> Finished | Stopped | Failed | None:
     """Passes each event on to whom it concerns; the child's last word, if it had one."""
     last_word: Finished | Stopped | Failed | None = None
+    phases = PhaseSpans()
     for event in process.events():
         watchdog.feed()
+        if isinstance(event, PhaseStarted):
+            phases.begin(event.phase)
         match event:
             case ProgressReported():
                 lease.carry(event)
@@ -230,6 +250,7 @@ def _follow(
                 last_word = event
             case _:
                 recorder.record(event)
+    phases.end()
     return last_word
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from core.errors import LeaseLost, StorageUnavailable
 from worker.outage import DATABASE_OUTAGE
+from worker.threads import attempt_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class Uploader:
         self._failing_since: float | None = None
         self._serial = 0
         self.published: set[str] = set()
-        self._thread = threading.Thread(target=self._store_waiting, name="uploader", daemon=True)
+        self._thread = attempt_thread("uploader", self._store_waiting)
 
     def __enter__(self) -> Self:
         self._staging.mkdir(parents=True, exist_ok=True)

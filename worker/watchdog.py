@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from worker.threads import attempt_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +25,7 @@ class Watchdog:
         self._fed_at = time.monotonic()
         self._over = threading.Event()
         self._has_barked = False
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread = attempt_thread("watchdog", self._watch)
 
     @property
     def has_barked(self) -> bool:

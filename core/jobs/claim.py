@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from core.monitoring.origin import Origin
 from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetSchema
 from trainer.spec import TrainingSpec
 
@@ -52,6 +53,7 @@ class ClaimedJob:
     checkpoints: tuple[StoredCheckpoint, ...]
     has_weights: bool
     memory_kills: int
+    origin: Origin
 
     @property
     def checkpoint(self) -> StoredCheckpoint | None:

@@ -204,14 +204,14 @@ def remove(session: Session, job_ids: Collection[str]) -> list[str]:
 
 
 def _close_attempt(session: Session, job: Job, outcome: str) -> None:
-    started_at, ended_at = session.execute(
+    seconds = session.scalars(
         update(JobAttempt)
         .where(JobAttempt.job_id == job.id, JobAttempt.attempt == job.attempt)
         .values(ended_at=db_now(), outcome=outcome, message=job.reason_message)
-        .returning(JobAttempt.started_at, JobAttempt.ended_at),
+        .returning(seconds_between(JobAttempt.started_at, JobAttempt.ended_at)),
         execution_options={"synchronize_session": False},
     ).one()
-    tallies.note(session, Tallied.ATTEMPT, outcome, seconds=(ended_at - started_at).total_seconds())
+    tallies.note(session, Tallied.ATTEMPT, outcome, seconds=seconds)
 
 
 def claim(

@@ -34,6 +34,7 @@ from core.jobs.lifecycle import (
 )
 from core.jobs.resolution import resolve
 from core.jobs.schemas import Checkpoint, JobCreate, MetricReport, Progress, ResolvedTraining
+from core.monitoring.origin import Origin, current_origin
 from core.tables import Artifact, Dataset, Job
 from core.workers import service as workers
 from core.workers.capacity import plan_nudges
@@ -62,6 +63,7 @@ def submit(session: Session, tenant_id: str, body: JobCreate) -> Job:
     DatasetNotReady while it is being inspected.
     """
     resolved = _resolve(repository.lock_dataset(session, tenant_id, body.dataset_id), body)
+    origin = current_origin()
     job = Job(
         id=new_id("job"),
         tenant_id=tenant_id,
@@ -80,6 +82,8 @@ def submit(session: Session, tenant_id: str, body: JobCreate) -> Job:
         status=JobStatus.QUEUED,
         queue=_queue_for(session, body.training),
         devices=body.training.devices,
+        request_id=origin.request_id,
+        traceparent=origin.traceparent,
     )
     return repository.add(session, job, NewEvent("job.queued"))
 
@@ -131,6 +135,7 @@ def claim(
         checkpoints=_resume_states(session, job),
         has_weights=bool(repository.artifacts_to_go_on_from(session, job, WEIGHTS)),
         memory_kills=repository.count_attempts(session, job, RequeueReason.OUT_OF_MEMORY),
+        origin=Origin(job.request_id, job.traceparent),
     )
 
 

@@ -103,7 +103,7 @@ def _running(session: Session) -> tuple[dict[str, int], dict[str, float]]:
         select(Job.queue, Job.worker_name, Job.progress).where(_is(JobStatus.RUNNING))
     ):
         counts[queue] = counts.get(queue, 0) + 1
-        speeds[worker] = _number((progress or {}).get("windows_per_second"))
+        speeds[worker or ""] = _number((progress or {}).get("windows_per_second"))
     return counts, speeds
 
 

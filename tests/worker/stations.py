@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,10 @@ class Station:
         return {one.name: [(point.step, point.value) for point in one.points] for one in series}
 
     def log(self, job_id: str) -> str:
+        """What its trainers said, without the heading of each attempt."""
+        return re.sub(r"^\[job_[^\n]*\]\n", "", self.whole_log(job_id), flags=re.MULTILINE)
+
+    def whole_log(self, job_id: str) -> str:
         with self.db.readers.begin() as session:
             page = reading.list_log_chunks(session, self.tenant_id, job_id)
         return "".join(chunk.text for chunk in page.items)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import event, text, update
 
@@ -97,7 +99,13 @@ def test_counts_stay_when_the_jobs_are_deleted(sqlite: Database) -> None:
 
 def test_a_silent_worker_is_down_and_in_sight_for_an_hour(database: Database) -> None:
     gpu = {"index": 0, "utilization": 0.97, "memory_used_bytes": 5, "memory_bytes": 80}
-    facts = {"queue": "gpu", "devices": 1, "threads": 4, "hardware": {}, "readings": {"gpus": [gpu]}}
+    facts: dict[str, Any] = {
+        "queue": "gpu",
+        "devices": 1,
+        "threads": 4,
+        "hardware": {},
+        "readings": {"gpus": [gpu]},
+    }
     with database.sessions.begin() as session:
         for name, age in (("lively", 0), ("silent", 90), ("forgotten", 4000)):
             workers.announce(session, name=name, **facts)
@@ -112,8 +120,8 @@ def test_a_silent_worker_is_down_and_in_sight_for_an_hour(database: Database) ->
     assert value(found, "worker_up", worker="lively", queue="gpu") == 1
     assert value(found, "worker_up", worker="silent", queue="gpu") == 0
     assert value(found, "worker_up", worker="forgotten", queue="gpu") is None
-    age = value(found, "worker_heartbeat_age_seconds", worker="silent", queue="gpu")
-    assert age == pytest.approx(90, abs=5)
+    silence = value(found, "worker_heartbeat_age_seconds", worker="silent", queue="gpu")
+    assert silence == pytest.approx(90, abs=5)
     assert value(found, "worker_training_windows_per_second", worker="lively", queue="gpu") == 812.5
     assert value(found, "gpu_utilization_ratio", worker="lively", gpu="0") == 0.97
     assert value(found, "gpu_memory_used_bytes", worker="lively", gpu="0") == 5

@@ -179,7 +179,7 @@ class ObjectStorage:
 
     def list_older(self, folder: str, before: datetime) -> Iterator[str]:
         """Keys below a folder that were stored before that instant, by the storage's clock, in no order."""
-        with self._vendor_errors():
+        with self._vendor_call("list"):
             for batch in obstore.list(self._store, folder):
                 yield from (entry["path"] for entry in batch if entry["last_modified"] < before)
 

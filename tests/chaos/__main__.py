@@ -7,6 +7,7 @@ does; how the processes interleave is the machine's.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ Play = Callable[[Stage, Sequence[Fault], int], list[Measured]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
+    # Ended from outside, it still ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     faults = [fault for fault in programme.FAULTS if not options.only or fault.kind in options.only]
     if options.times:
         faults = [replace(fault, times=options.times) for fault in faults]
@@ -33,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for part in [options.part] if options.part else PARTS:
         pace, play = PARTS[part]
         with raised(pace, options.seed, options.logs and options.logs / part) as stage:
+            stage.diary.seconds = options.minutes * 60
             measured = play(stage, faults, options.seed)
             kept &= _conclude(stage, measured)
             injected += stage.diary.injected.total()
@@ -80,6 +84,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED, help="repeats a run's faults")
     parser.add_argument("--part", choices=PARTS, help="this part alone")
     parser.add_argument("--only", action="append", choices=programme.BY_KIND, help="this kind of fault")
+    parser.add_argument("--minutes", type=float, default=15, help="for the storm, at most")
     parser.add_argument("--logs", type=Path, help="a folder to keep the processes' logs in")
     parser.add_argument("--times", type=int, help="of each kind, instead of what each kind has by itself")
     return parser.parse_args(arguments)

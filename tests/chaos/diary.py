@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -47,10 +48,14 @@ class Diary:
     """Of one run of the suite."""
 
     says: bool = True
+    seconds: float = math.inf  # for injecting
     injected: Counter[str] = field(default_factory=Counter)
     hits: list[Hit] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     started_at: float = field(default_factory=time.monotonic)
+
+    def is_time_up(self) -> bool:
+        return time.monotonic() - self.started_at > self.seconds
 
     def carry_out(self, fault: Fault, stage: Stage) -> None:
         """Injects it once; whatever state that leaves is healed."""

@@ -28,9 +28,13 @@ class Member:
         who: int | None = None,
         environment: Mapping[str, str] | None = None,
         is_ready: Callable[[], bool] = lambda: True,
+        pulse: Path | None = None,
         stop: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """It runs in `folder`, where its log is kept, as user `who`; `stop` is the signal that ends it."""
+        """It runs in `folder`, where its log is kept, as user `who`; `stop` is the signal that ends it.
+
+        It is ready once `is_ready` says so and the file `pulse`, if it has one, is there.
+        """
         self.name = name
         self.command = command
         self.folder = folder
@@ -38,6 +42,7 @@ class Member:
         self.log = folder / f"{name}.log"
         self._who = who
         self._is_ready = is_ready
+        self._pulse = pulse
         self._stop = stop
         self._stack = ExitStack()
         self._guard: subprocess.Popen[bytes] | None = None
@@ -45,6 +50,8 @@ class Member:
 
     def start(self, *, awaits: bool = True) -> None:
         """Starts it; returns once it is ready, or at once."""
+        if self._pulse is not None:
+            self._pulse.unlink(missing_ok=True)
         log = self._stack.enter_context(self.log.open("ab"))
         guard = self._stack.enter_context(
             guarded(
@@ -63,8 +70,11 @@ class Member:
             self.await_ready()
 
     def await_ready(self) -> None:
-        eventually(lambda: self._is_ready() or not self.is_running(), START_SECONDS)
+        eventually(lambda: self._shows_life() or not self.is_running(), START_SECONDS)
         assert self.is_running(), f"{self.name} ended at its start:\n{self.log.read_text()[-4000:]}"
+
+    def _shows_life(self) -> bool:
+        return self._is_ready() and (self._pulse is None or self._pulse.exists())
 
     def _child_of(self, guard: subprocess.Popen[bytes]) -> int | None:
         assert guard.poll() is None, f"{self.name} does not start:\n{self.log.read_text()[-4000:]}"

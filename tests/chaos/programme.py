@@ -37,6 +37,9 @@ def storm(stage: Stage, faults: list[Fault], seed: int) -> None:
     order = [fault for fault in faults for _ in range(fault.times)]
     random.Random(seed).shuffle(order)  # noqa: S311  # for repeating a run, not for secrets
     for number, fault in enumerate(order):
+        if stage.diary.is_time_up():
+            stage.diary.complaints.append(f"the time was up after {number} of {len(order)} faults")
+            break
         _inject(stage, fault, f"{seed} storm {number}")
 
 

@@ -98,6 +98,8 @@ class Run:
                 limit = self.memory_limit or 1 << 40
                 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
                 bytearray(limit)
+            case "hang once" if self.token == 1:
+                threading.Event().wait()
             case _:
                 pass
 

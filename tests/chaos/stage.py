@@ -59,6 +59,7 @@ class Pace:
     lease: float
     sweep: float
     grace: float
+    silence: float
 
     def settings(self) -> dict[str, str]:
         return {
@@ -66,11 +67,13 @@ class Pace:
             "FORETRAIN_LEASE_SECONDS": str(self.lease),
             "FORETRAIN_SWEEP_SECONDS": str(self.sweep),
             "FORETRAIN_STOP_GRACE_SECONDS": str(self.grace),
+            "FORETRAIN_PROGRESS_TIMEOUT_SECONDS": str(self.silence),
         }
 
 
-SHIPPED = Pace(heartbeat=5.0, lease=30.0, sweep=4.0, grace=30.0)
-TENFOLD = Pace(heartbeat=0.5, lease=3.0, sweep=0.4, grace=3.0)
+SHIPPED = Pace(heartbeat=5.0, lease=30.0, sweep=4.0, grace=30.0, silence=1800.0)
+# A trainer may be silent for longer than a tenth of a tenth: a busy machine is no hanging trainer.
+TENFOLD = Pace(heartbeat=0.5, lease=3.0, sweep=0.4, grace=3.0, silence=10.0)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ class Stage:
         folder.mkdir()
         self.folder.chmod(0o755)
         command, who = prepare_postgres(folder)
+        # Other tests' servers need not keep what was committed when they crash; this one does.
+        command += ["-c", "synchronous_commit=on"]
         self._postgres_folder = folder
         ready = lambda: postgres_answers(folder)  # noqa: E731
         return Member("postgres", command, folder, who=who, is_ready=ready, stop=SIGINT)
@@ -206,8 +211,15 @@ class Stage:
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         environment = settings | self.pace.settings() | environment
-        is_ready = self._answers if name == "api" else lambda: True
-        member = Member(name, command, self.folder, environment=environment, is_ready=is_ready)
+        member = Member(
+            name,
+            command,
+            self.folder,
+            environment=environment,
+            is_ready=self._answers if name == "api" else lambda: True,
+            # Without a scheduler no promise about time is kept. Workers may be killed while they start.
+            pulse=self.folder / name / "scheduler.pulse" if "scheduler" in name else None,
+        )
         self._stack.callback(member.close)
         return member
 
@@ -233,7 +245,8 @@ class Stage:
             self.add_worker()
         for member in self.members:
             member.start(awaits=False)
-        self.api.await_ready()
+        for member in self.members:
+            member.await_ready()
         self.dataset_id = self._upload_dataset()
 
     def dismiss_workers(self, *, keep: int) -> None:

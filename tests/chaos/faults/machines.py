@@ -24,6 +24,11 @@ def crash_every_time(stage: Stage) -> None:
     stage.submit(plan, ends={"failed crash_loop"}, max_attempts=2)
 
 
+def hang_once(stage: Stage) -> None:
+    """A trainer says nothing any more while its worker renews the lease; the next attempt goes well."""
+    stage.submit(stage.draw_plan(behaviour="hang once"))
+
+
 def shift_clock(stage: Stage) -> None:
     """A worker or a scheduler lives an hour in the future or in the past from now on."""
     library = stage.folder / "clock.so"
@@ -67,6 +72,7 @@ def unmount(folder: Path) -> None:
 FAULTS = (
     Fault("trainer out of memory", run_out_of_memory, 5, "F18"),
     Fault("trainer crashes every time", crash_every_time, 5, "F19"),
+    Fault("trainer hangs", hang_once, 5, "F20"),
     Fault("clock an hour wrong", shift_clock, 6, "F23"),
     Fault("disk full", fill_disk, 5, "F29"),
 )

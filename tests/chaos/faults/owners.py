@@ -12,9 +12,10 @@ import httpx2
 
 from tests.chaos.diary import Fault
 from tests.chaos.stage import Stage
+from tests.processes import eventually
 
 AT_ONCE = 12
-CANCELLED_WITHIN_SECONDS = 10.0
+PAUSED_WITHIN_SECONDS = 60.0
 
 
 def kill_api_after_answer(stage: Stage) -> None:
@@ -90,6 +91,22 @@ def cancel_and_kill_workers(stage: Stage) -> None:
         worker.kill()
 
 
+def pause_and_resume(stage: Stage) -> None:
+    """The wish outlives its worker, if that is killed over it; what is resumed goes on."""
+    victim = stage.pick()
+    paused = stage.http.post(f"/v1/jobs/{victim.job_id}/pause")
+    stage.diary.expect(paused.status_code in {200, 202, 409}, f"a pause was answered {paused.status_code}")
+    if stage.rng.random() < 0.5:
+        stage.diary.note_hit("paused and resumed", victim)
+        victim.worker.kill()
+    if paused.status_code == 409:
+        return  # it was over before
+    eventually(lambda: stage.status(victim.job_id) not in {"running", "queued"}, PAUSED_WITHIN_SECONDS)
+    resumed = stage.http.post(f"/v1/jobs/{victim.job_id}/resume")
+    # It may have ended before it saw the wish.
+    stage.diary.expect(resumed.status_code in {200, 202, 409}, f"a resume was answered {resumed.status_code}")
+
+
 def _cancel(stage: Stage, job_id: str) -> None:
     answer = stage.http.post(f"/v1/jobs/{job_id}/cancel")
     stage.diary.expect(answer.status_code in {200, 202, 409}, f"a cancel was answered {answer.status_code}")
@@ -110,5 +127,6 @@ FAULTS = (
     Fault("POST repeated at once", repeat_post, 6, "F3"),
     Fault("cancelled at any time", cancel_at_any_time, 8, "F24"),
     Fault("cancelled, workers killed", cancel_and_kill_workers, 5, "F25"),
+    Fault("paused and resumed", pause_and_resume, 6, ""),
     Fault("running time used up", exhaust_running_time, 5, "F21"),
 )

@@ -412,17 +412,3 @@ def test_a_bomb_of_nesting_is_refused_in_time(api: RunningApi, format_: str) -> 
     data = b'{"metric":{"__name__":"up"},"values":' + b"[" * 2_000_000
     is_problem(upload(api, data, format=format_), 422, "invalid_dataset")
     assert api.leftovers() == NOTHING
-
-
-@pytest.mark.slow
-def test_an_export_that_needs_more_memory_than_an_inspection_may_take_is_refused(
-    sqlite_url: str, tmp_path: Path
-) -> None:
-    settings = make_settings(tmp_path, database_url=sqlite_url, inspection_memory_bytes=600 * 2**20)
-    # Few bytes on the wire, each a series of its own: a hundred times as many once they are objects.
-    series = b",".join(b'{"metric":{"a":"%d"},"values":[[1,"1"]]}' % place for place in range(300_000))
-    with running(settings) as started:
-        answer = upload(started.signed_in(), b"[" + series + b"]", format="prometheus")
-        problem = is_problem(answer, 422, "invalid_dataset")
-        assert problem["errors"][0]["code"] in {"out_of_memory", "too_many_columns"}
-        assert started.leftovers() == NOTHING

@@ -88,6 +88,18 @@ def test_a_child_without_memory_is_a_problem_of_the_file(file: Path, tmp_path: P
     assert problem.code == "out_of_memory"
 
 
+def test_many_bytes_of_objects_in_few_of_text_are_a_problem_of_the_file(file: Path, tmp_path: Path) -> None:
+    # Each a series of its own: many times as large once they are objects.
+    series = ",".join(f'{{"metric":{{"a":"{place}"}},"values":[[1,"1"]]}}' for place in range(300_000))
+    file.write_text(f"[{series}]")
+    settings = make_settings(tmp_path, inspection_memory_bytes=448 * 1024**2)
+
+    problem = inspect_in_child(file, "prometheus", DatasetMapping(), settings)
+
+    assert isinstance(problem, DatasetProblem)
+    assert problem.code == "out_of_memory"
+
+
 def test_a_child_that_takes_too_long_is_killed(file: Path, tmp_path: Path, fake_program: Path) -> None:
     fake_program.write_text(HANGING)
 

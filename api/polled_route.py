@@ -1,4 +1,4 @@
-"""The route of a job that is polled: what has not changed is answered before anything else is worked out."""
+"""The route of a job that is polled: a plain request is answered without the framework's work on it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.etags import is_held, not_modified, weak_etag
+from api.etags import is_held, not_modified, polled_response, weak_etag
 from api.resources import Resources
 from api.strict_route import Handler, StrictRoute
+from core.access.schemas import Principal
 from core.access.scopes import Scope
 from core.errors import Forbidden, Unauthenticated
 from core.jobs.lifecycle import JobStatus
-from core.jobs.polling import PolledState, poll_state
+from core.jobs.polling import PolledJob, poll_job, poll_state
 
 RETRY_AFTER_SECONDS = {JobStatus.QUEUED: 5, JobStatus.RUNNING: 5, JobStatus.PAUSED: 60}
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
@@ -29,7 +30,7 @@ class PolledRoute(StrictRoute):
         answer = super().get_route_handler()
 
         async def answer_poll(request: Request) -> Response:
-            return await _unchanged(request) or await answer(request)
+            return await _short_way(request) or await answer(request)
 
         return answer_poll
 
@@ -39,26 +40,41 @@ def polled_router(tag: str) -> APIRouter:
     return APIRouter(tags=[tag], route_class=PolledRoute)
 
 
-async def _unchanged(request: Request) -> Response | None:
+async def _short_way(request: Request) -> Response | None:
     job_id = request.path_params["job_id"]
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    is_plain = scheme.lower() == "bearer" and not request.url.query and _JOB_ID.fullmatch(job_id)
-    if "if-none-match" not in request.headers or not is_plain:
+    if scheme.lower() != "bearer" or request.url.query or not _JOB_ID.fullmatch(job_id):
         return None
+    return await run_in_threadpool(_answer, request, token, job_id)
+
+
+def _answer(request: Request, token: str, job_id: str) -> Response | None:
     resources: Resources = request.app.state.resources
     try:
-        state = await run_in_threadpool(poll_state, resources.db, resources.board, token, job_id)
-        state.caller.require(Scope.JOBS_READ)
+        if "if-none-match" in request.headers:
+            state = poll_state(resources.db, resources.board, token, job_id)
+            state.caller.require(Scope.JOBS_READ)
+            if state.tag is not None and is_held(request, etag := weak_etag(state.tag)):
+                _note(request, state.caller)
+                return not_modified(etag, retry_after(state.status))
+        return answer_in_full(request, poll_job(resources.db, resources.board, token, job_id))
     except (Unauthenticated, Forbidden):
         return None
-    return _answer(request, state)
 
 
-def _answer(request: Request, state: PolledState) -> Response | None:
-    if state.tag is None or not is_held(request, etag := weak_etag(state.tag)):
+def answer_in_full(request: Request, found: PolledJob) -> Response | None:
+    """The job with its tag; None where there is none. Raises Forbidden."""
+    found.caller.require(Scope.JOBS_READ)
+    if found.job is None or found.tag is None:
         return None
-    request.state.tenant_id, request.state.key_id = state.caller.tenant_id, state.caller.key_id
-    return not_modified(etag, retry_after(state.status))
+    _note(request, found.caller)
+    headers = retry_after(found.job.status)
+    return polled_response(request, found.job.model_dump_json(), weak_etag(found.tag), headers)
+
+
+def _note(request: Request, caller: Principal) -> None:
+    """For the log."""
+    request.state.tenant_id, request.state.key_id = caller.tenant_id, caller.key_id
 
 
 def retry_after(status: JobStatus | None) -> dict[str, str]:

@@ -22,9 +22,8 @@ from api.dependencies import (
     Limit,
     Service,
 )
-from api.etags import polled_response, weak_etag
 from api.openapi import answers, header, json_answer, json_content
-from api.polled_route import polled_router, retry_after
+from api.polled_route import answer_in_full, polled_router
 from api.query_lists import parse_labels, parse_statuses
 from api.strict_route import strict_router
 from core import idempotency
@@ -209,7 +208,7 @@ def get_job(
     """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`."""
     found = polling.poll_job(resources.db, resources.board, key.token, job_id)
     key.checked(found.caller)
-    if found.job is None or found.tag is None:
+    answer = answer_in_full(request, found)
+    if answer is None:
         raise NotFound(f"There is no job {job_id}.")
-    headers = retry_after(found.job.status)
-    return polled_response(request, found.job.model_dump_json(), weak_etag(found.tag), headers)
+    return answer

@@ -89,8 +89,8 @@ def _read_jobs(session: Session, jobs: Sequence[Job], line: Line | None) -> list
     return [show(job, line, now) for job in jobs]
 
 
-def show(job: Job, line: Line | None, now: datetime) -> JobRead:
-    """A row as it is at `now`; a queued one needs the line."""
+def show(job: Job | Row[Any], line: Line | None, now: datetime) -> JobRead:
+    """A row, of the ORM or with a job's columns, as it is at `now`; a queued one needs the line."""
     address = f"/v1/jobs/{job.id}"
     reason = job.reason_code and StatusReason(code=job.reason_code, message=job.reason_message or "")
     place = None if line is None or job.status is not JobStatus.QUEUED else queue_place(job, line, now)
@@ -118,7 +118,7 @@ def is_stalled(job: Job | Row[Any], now: datetime) -> bool:
     return job.heartbeat_at is not None and now - job.heartbeat_at > STALLED_AFTER
 
 
-def _running_seconds(job: Job, now: datetime) -> float:
+def _running_seconds(job: Job | Row[Any], now: datetime) -> float:
     if job.status is not JobStatus.RUNNING or job.claimed_at is None:
         return job.running_seconds
     return job.running_seconds + max(0.0, (now - job.claimed_at).total_seconds())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx2
 
 from core.datasets.schemas import DatasetRead
-from core.jobs.schemas import ArtifactRead, JobCreate, JobRead, MetricSeries
+from core.jobs.schemas import ArtifactRead, JobCreate, JobRead, MetricSeries, RetryFrom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +101,23 @@ class Client:
 
     def cancel(self, job_id: str) -> JobRead:
         """Asks a running job to save and stop; a waiting one is cancelled at once."""
-        return JobRead.model_validate_json(_accepted(self._http.post(f"/v1/jobs/{job_id}/cancel")).content)
+        return self._ask(job_id, "cancel")
+
+    def pause(self, job_id: str) -> JobRead:
+        """Asks a running job to save and free its worker; a waiting one is paused at once."""
+        return self._ask(job_id, "pause")
+
+    def resume(self, job_id: str) -> JobRead:
+        """Queues a paused job, which goes on from its last stored state."""
+        return self._ask(job_id, "resume")
+
+    def retry(self, job_id: str, start: RetryFrom = "beginning") -> JobRead:
+        """Queues a failed or cancelled job once more."""
+        return self._ask(job_id, "retry", {"from": start})
+
+    def _ask(self, job_id: str, verb: str, body: dict[str, str] | None = None) -> JobRead:
+        answer = self._http.post(f"/v1/jobs/{job_id}/{verb}", json=body or {})
+        return JobRead.model_validate_json(_accepted(answer).content)
 
     def await_job(
         self, job_id: str, *, on_poll: Callable[[JobRead], None] = lambda _: None, poll_seconds: float = 1.0

@@ -16,6 +16,7 @@ from core.workers.capacity import queues_served
 from core.workers.schemas import Capabilities, GpuKind, WorkerKind
 
 LIVE_SECONDS = 60.0
+SILENT_SECONDS = 20.0
 ACCELERATORS = {"cpu": "cpu", "gpu": "cuda"}
 
 
@@ -56,8 +57,12 @@ def live(session: Session) -> Sequence[Worker]:
 
 
 def idle(session: Session) -> Sequence[Worker]:
-    """Live ones without a running job, by name."""
-    busy = exists().where(Job.status == JobStatus.RUNNING, Job.worker_name == Worker.name)
+    """Live ones without a running job, by name.
+
+    A job that nobody renews says nothing: its worker may have died and be back under the same name.
+    """
+    renewed = later(Job.heartbeat_at, SILENT_SECONDS) > db_now()
+    busy = exists().where(Job.status == JobStatus.RUNNING, Job.worker_name == Worker.name, renewed)
     heard_of = later(Worker.heartbeat_at, LIVE_SECONDS) > db_now()
     return session.scalars(select(Worker).where(heard_of, ~busy).order_by(Worker.name)).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,4 +36,4 @@ def test_no_generated_request_gets_an_undocumented_answer_or_a_server_error(
     command += ["--exclude-checks", LEFT_OUT, "--phases", "examples,coverage"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "Tested: 2" in done.stdout
+    assert re.search(r"Tested: [2-9]\d", done.stdout)

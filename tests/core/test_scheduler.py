@@ -41,12 +41,14 @@ def broker(broker_url: str) -> Iterator[Any]:
 @pytest.fixture
 def scheduler(
     database: Database, folder_storage: ObjectStorage, tmp_path: Path, broker_url: str
-) -> Scheduler:
+) -> Iterator[Scheduler]:
     settings = make_settings(tmp_path, broker_url=broker_url, sweep_seconds=0.05)
     celery = make_celery(settings)
     # The first message of a process loads Celery's transport, which may take longer than a nudge waits.
     eventually(lambda: ping(celery))
-    return Scheduler(database, celery, folder_storage, settings)
+    made = Scheduler(database, celery, folder_storage, settings)
+    yield made
+    made.join()
 
 
 def announce(session: Session, count: int, queue: str = "cpu") -> None:
@@ -248,7 +250,9 @@ def test_without_a_broker_everything_else_goes_on(
         job = make_job(session, JobStatus.RUNNING)
         expire_lease(session, job.id)
 
-    Scheduler(sqlite, make_celery(settings), folder_storage, settings).run_once()
+    scheduler = Scheduler(sqlite, make_celery(settings), folder_storage, settings)
+    scheduler.run_once()
+    scheduler.join()
 
     with sqlite.readers.begin() as session:
         assert session.get_one(Job, job.id).status is JobStatus.QUEUED
@@ -261,7 +265,9 @@ def test_a_sweep_survives_a_database_that_is_gone(
     broken: Any = _Broken()
     gone = replace(postgres, sessions=broken, readers=broken)
 
-    Scheduler(gone, make_celery(settings), folder_storage, settings).run_once()
+    scheduler = Scheduler(gone, make_celery(settings), folder_storage, settings)
+    scheduler.run_once()
+    scheduler.join()
 
 
 class _Broken:
@@ -284,6 +290,7 @@ def test_two_schedulers_requeue_a_lost_job_once(
         thread.start()
     for thread in threads:
         thread.join()
+    other.join()
 
     with database.readers.begin() as session:
         rows = [session.get_one(Job, job.id) for job in jobs]

@@ -80,6 +80,17 @@ class Breaking:
             raise ConnectionResetError
 
 
+def test_a_job_is_paused_resumed_cancelled_and_retried(running: Running) -> None:
+    with running.db.sessions.begin() as session:
+        job_id = make_job(session).id
+
+    client = running.client
+    statuses = [act(job_id).status for act in (client.pause, client.resume, client.cancel)]
+    statuses.append(client.retry(job_id, "checkpoint").status)
+
+    assert statuses == ["paused", "queued", "cancelled", "queued"]
+
+
 def test_a_download_that_broke_off_goes_on_where_it_stopped(running: Running, tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     with pytest.raises(ConnectionResetError):

@@ -172,11 +172,19 @@ def _framework_refusal(request: Request, error: HTTPException) -> Response:
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:
-    """Methods of all routes that match `path`; the framework's own answer names those of the first alone."""
+    """Methods of the routes of exactly this path, or else of all whose parameters match it.
+
+    The framework's own answer names those of the first match alone.
+    """
+    matching = [
+        route
+        for route in iter_route_contexts(app.routes)
+        if route.path_regex is not None and route.path_regex.match(path)
+    ]
+    exact = [route for route in matching if route.path == path]
     methods: set[str] = set()
-    for route in iter_route_contexts(app.routes):
-        if route.path_regex is not None and route.path_regex.match(path):
-            methods |= route.methods or set()
+    for route in exact or matching:
+        methods |= route.methods or set()
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 

@@ -24,7 +24,8 @@ def peak_bytes(pid: int) -> int:
 @pytest.mark.slow
 def test_neither_an_upload_nor_a_download_is_held_in_memory(tmp_path: Path) -> None:
     file = tmp_path / "model.ckpt"
-    file.write_bytes(b"time,server,cpu_percent\n" + bytes(FILE_BYTES))
+    row = b"2026-01-05T00:00:00Z,server-1,much\n"
+    file.write_bytes(b"time,server,cpu_percent\n" + row * (FILE_BYTES // len(row)))
     url = f"sqlite:///{tmp_path / 'foretrain.db'}"
     with open_populated(url, tmp_path) as place, run_api(url, tmp_path) as server:
         key = {"Authorization": f"Bearer {place.key}"}
@@ -36,6 +37,6 @@ def test_neither_an_upload_nor_a_download_is_held_in_memory(tmp_path: Path) -> N
         csv = key | {"Content-Type": "text/csv"}
         refusal, _ = asyncio.run(send_file(server.port, "POST", "/v1/datasets", csv, file))
 
-        # The body came in whole; only its inspection, a process of its own, finds no table in it.
+        # The body came in whole; only its inspection, a process of its own, finds no number in it.
         assert (size_bytes, refusal.status) == (file.stat().st_size, 422)
         assert peak_bytes(server.pid) - before < MORE_AT_MOST_BYTES

@@ -73,12 +73,14 @@ INLINE void write_weights(const attention *a, int from, int rows, int d, int h, 
                turned + (long)r * steps, sizeof(float) * steps);
 }
 
-void attention_forward(const attention *a) {
+int attention_forward(const attention *a) {
     const int horizon = a->steps - a->past, all = a->heads * a->width, width = a->width;
     tile x[MOST], seen[MOST], mean[MOST];
-    tile *queries = zeros(sizeof(tile) * ((long)horizon * all + (long)a->steps * (all + width + 1)));
+    const long count = (long)horizon * all + (long)a->steps * (all + width + 1);
+    tile *queries = zeros(sizeof(tile) * count + sizeof(float) * R * a->steps);
+    if (!queries) return NO_MEMORY;
     tile *keys = queries + (long)horizon * all, *p = keys + (long)a->steps * (all + width);
-    float *turned = zeros(sizeof(float) * R * a->steps);
+    float *turned = (float *)(queries + count);
     for (int block = a->begin; block < a->end; block++) {
         const int from = block * R, rows = a->windows - from < R ? a->windows - from : R;
         project(a, from, rows, x, queries, keys);
@@ -97,7 +99,7 @@ void attention_forward(const attention *a) {
         }
     }
     free(queries);
-    free(turned);
+    return DONE;
 }
 
 /* The way back through one head at one step: d_seen by what it saw. */
@@ -164,17 +166,20 @@ INLINE void project_back(const attention *a, int from, int rows, tile *x, tile *
     }
 }
 
-void attention_backward(const attention *a) {
+int attention_backward(const attention *a) {
     const int horizon = a->steps - a->past, size = a->size, width = a->width;
     const int all = a->heads * width, wide = all + width;
     tile x[MOST], d_out[MOST], seen[MOST], mean[MOST], d_mean[MOST], d_seen[MOST];
     float turned[R * MOST];
     const long count = 2L * horizon * all + (2L * wide + a->heads + 1) * a->steps;
-    tile *queries = zeros(sizeof(tile) * count), *d_queries = queries + (long)horizon * all;
+    const size_t weights = (size_t)(all + wide) * padded(size) + (size_t)size * padded(width);
+    tile *queries = zeros(sizeof(tile) * count + sizeof(float) * weights);
+    if (!queries) return NO_MEMORY;
+    tile *d_queries = queries + (long)horizon * all;
     tile *keys = d_queries + (long)horizon * all, *d_keys = keys + (long)a->steps * wide;
     tile *p = d_keys + (long)a->steps * wide, *dp = p + (long)a->heads * a->steps;
-    attention_sums *sums = zeros(sizeof(attention_sums));
-    sums->query = zeros(sizeof(float) * ((size_t)(all + wide) * padded(size) + (size_t)size * padded(width)));
+    attention_sums sums[1] = {0};
+    sums->query = (float *)(queries + count);
     sums->key = sums->query + (size_t)all * padded(size);
     sums->join = sums->key + (size_t)wide * padded(size);
     for (int block = a->begin; block < a->end; block++) {
@@ -210,7 +215,6 @@ void attention_backward(const attention *a) {
     write_weight(a->d_join, size, width, sums->join, padded(width));
     write_sums(a->d_query_bias, sums->query_bias, all);
     write_sums(a->d_key_bias, sums->key_bias, wide);
-    free(sums->query);
-    free(sums);
     free(queries);
+    return DONE;
 }

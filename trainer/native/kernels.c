@@ -1,4 +1,6 @@
-/* All kernels, one unit of compilation. Each takes a pointer to its arguments alone, 8 bytes each. */
+/* All kernels, one unit of compilation. Each takes a pointer to its arguments alone, 8 bytes each, and returns
+ * DONE or NO_MEMORY: then it wrote nothing.
+ */
 #include "attention.c"
 #include "recurrent.c"
 #include "residual.c"

@@ -42,16 +42,17 @@ class Kernels:
     rows: int
 
     def run(self, name: str, arguments: list[list[int]]) -> None:
-        """Call the kernel `name` with each of the arguments, side by side; the caller keeps memory alive."""
+        """Call the kernel `name` with each of the arguments, side by side; the caller keeps memory alive.
+
+        Raises MemoryError where there was not enough for a kernel's scratch.
+        """
         kernel = getattr(self.handle, name)
         calls = [(ctypes.c_int64 * len(one))(*one) for one in arguments]
-        if len(calls) == 1:
-            kernel(calls[0])
-            return
+        # All are waited for, whatever becomes of one: they write to the caller's memory.
         rest = [self._pool.submit(kernel, call) for call in calls[1:]]
-        kernel(calls[0])
-        for one in rest:
-            one.result()
+        failed = [kernel(calls[0]), *(one.result() for one in rest)]
+        if any(failed):
+            raise MemoryError("memory did not suffice for the scratch of a kernel")
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

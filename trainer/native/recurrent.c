@@ -23,7 +23,7 @@ typedef struct {
     lstm_gradient d_part[2];
 } recurrent;
 
-void recurrent_forward(const recurrent *a) {
+int recurrent_forward(const recurrent *a) {
     const int size = a->size;
     tile x[MOST], h[MOST], c[MOST], scratch[5 * MOST];
     float bias[2][4 * MOST];
@@ -52,9 +52,10 @@ void recurrent_forward(const recurrent *a) {
             store(a->y + step, size, from, rows, h);
         }
     }
+    return DONE;
 }
 
-void recurrent_backward(const recurrent *a) {
+int recurrent_backward(const recurrent *a) {
     const int size = a->size, width = padded(size);
     tile d[4 * MOST], dh[MOST], dc[MOST], x[MOST], first[MOST], dx[MOST];
     float turned[R * MOST];
@@ -62,6 +63,7 @@ void recurrent_backward(const recurrent *a) {
     memset(bias, 0, sizeof(bias));
     const size_t weight = (size_t)4 * size * width;
     float *sums = zeros(sizeof(float) * 4 * weight);
+    if (!sums) return NO_MEMORY;
     for (int block = a->begin; block < a->end; block++) {
         const int from = block * R, rows = a->windows - from < R ? a->windows - from : R;
         load(first, size, a->c, from, rows, a->windows);
@@ -105,4 +107,5 @@ void recurrent_backward(const recurrent *a) {
         write_sums(a->d_part[p].bias, bias[p], 4 * size);
     }
     free(sums);
+    return DONE;
 }

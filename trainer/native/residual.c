@@ -47,7 +47,7 @@ INLINE void compute(const residual *a, int block, int rows, state *s) {
     open_gate(a->g, out, inner, s->inner, s->both, s->unit, s->inverse);
 }
 
-void residual_forward(const residual *a) {
+int residual_forward(const residual *a) {
     state s;
     for (int block = a->begin; block < a->end; block++) {
         const int from = block * R, rows = a->rows - from < R ? a->rows - from : R;
@@ -55,9 +55,10 @@ void residual_forward(const residual *a) {
         scale_and_shift(s.unit, a->g.scale, a->g.shift, a->out);
         store(a->y, a->out, from, rows, s.unit);
     }
+    return DONE;
 }
 
-void residual_backward(const residual *a) {
+int residual_backward(const residual *a) {
     const int in = a->in, inner = a->inner, out = a->out;
     const dropout drops = dropout_of(a->threshold, a->seed);
     state s;
@@ -67,6 +68,7 @@ void residual_backward(const residual *a) {
     gate_sums sums = {0};
     const size_t gate_size = (size_t)2 * out * padded(inner), second_size = (size_t)inner * padded(inner);
     float *scratch = zeros(sizeof(float) * (gate_size + second_size + (size_t)inner * padded(in)));
+    if (!scratch) return NO_MEMORY;
     float *second = scratch + gate_size, *first = second + second_size;
     sums.weight = scratch;
     for (int block = a->begin; block < a->end; block++) {
@@ -108,4 +110,5 @@ void residual_backward(const residual *a) {
         write_sums(a->d_second_bias, second_bias, inner);
     }
     free(scratch);
+    return DONE;
 }

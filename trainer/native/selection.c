@@ -230,7 +230,7 @@ INLINE void shares_of(const selection *a, int block, int rows, const tile *x, we
         for (int u = 0; u < 2; u++) shares[0][u] = (vf){0} + 1.0f;
 }
 
-void selection_forward(const selection *a) {
+int selection_forward(const selection *a) {
     const int o = a->out;
     tile x[MOST_VARIABLES], shares[MOST_VARIABLES], y[MOST];
     weigher_state weighing;
@@ -249,6 +249,7 @@ void selection_forward(const selection *a) {
         }
         store(a->y, o, from, rows, y);
     }
+    return DONE;
 }
 
 static void write_own(const selection *a, int v, own_sums *sums) {
@@ -279,16 +280,18 @@ static void write_weigher(const selection *a, weigher_sums *sums) {
     }
 }
 
-void selection_backward(const selection *a) {
+int selection_backward(const selection *a) {
     const int c = a->inner, o = a->out, n = a->variables, wide = a->weigh;
     tile x[MOST_VARIABLES], shares[MOST_VARIABLES], d_shares[MOST_VARIABLES], d[MOST];
     weigher_state weighing;
     own_state s;
     const size_t gate_size = (size_t)2 * o * padded(c), own_size = gate_size + (size_t)c * padded(c);
     const size_t weigher_size = (size_t)2 * n * padded(wide) + wide * padded(wide) + (wide + n) * padded(n);
-    float *scratch = zeros(sizeof(float) * (own_size * n + weigher_size));
-    own_sums *own = zeros(sizeof(own_sums) * n);
-    weigher_sums *weigher = zeros(sizeof(weigher_sums));
+    const size_t sums_size = sizeof(own_sums) * n + sizeof(weigher_sums);
+    own_sums *own = zeros(sums_size + sizeof(float) * (own_size * n + weigher_size));
+    if (!own) return NO_MEMORY;
+    weigher_sums *weigher = (weigher_sums *)(own + n);
+    float *scratch = (float *)(weigher + 1);
     for (int v = 0; v < n; v++) {
         own[v].gate.weight = scratch + own_size * v;
         own[v].second = own[v].gate.weight + gate_size;
@@ -310,7 +313,6 @@ void selection_backward(const selection *a) {
     }
     for (int v = 0; v < n; v++) write_own(a, v, &own[v]);
     if (n > 1) write_weigher(a, weigher);
-    free(scratch);
     free(own);
-    free(weigher);
+    return DONE;
 }

@@ -20,6 +20,9 @@
 #define EPSILON 1e-5f
 #define INLINE static inline __attribute__((always_inline))
 
+/* What a kernel returns. */
+enum { DONE, NO_MEMORY };
+
 typedef float vf __attribute__((vector_size(4 * W)));
 typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
@@ -250,6 +253,7 @@ INLINE void write_weight(float *out, int m, int k, const float *dw, int width) {
     for (int j = 0; j < m; j++) memcpy(out + (long)j * k, dw + (long)j * width, sizeof(float) * k);
 }
 
+/* NULL where memory does not suffice. */
 INLINE void *zeros(size_t size) {
     void *found = aligned_alloc(64, (size + 63) / 64 * 64);
     if (found) memset(found, 0, size);

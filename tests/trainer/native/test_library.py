@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from trainer.native.library import _compiler, why_no_kernels
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+REPOSITORY = Path(__file__).parents[3]
 ASK = "from trainer.native.library import why_no_kernels; print(why_no_kernels())"
 
 
@@ -65,3 +63,50 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     assert answer({"XDG_CACHE_HOME": str(tmp_path / "file"), "PATH": "/usr/bin:/bin"}) == "None"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere RLIMIT_DATA is no limit")
+def test_a_kernel_without_memory_for_its_scratch_says_so_and_the_process_lives_on() -> None:
+    script = """
+import resource
+from pathlib import Path
+
+import torch
+from trainer.native.functions import NO_DROPS, attention
+
+MEBIBYTE = 1 << 20
+torch.set_num_threads(1)
+size, past, horizon = 32, 8000, 16  # scratch of 20 MiB and more, twice that in the backward pass
+x = torch.randn(past + horizon, 2, size, requires_grad=True)
+shapes = ((size, size), (size,), (size + 8, size), (size + 8,), (size, 8))
+weights = [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+def forward():
+    return attention(x, (past, 4, True), weights, NO_DROPS)[0].sum()
+
+def limit(further):
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    held = int(fields["VmData"].split()[0]) << 10
+    resource.setrlimit(resource.RLIMIT_DATA, (held + further * MEBIBYTE, resource.RLIM_INFINITY))
+
+def attempt(call, *arguments):
+    try:
+        call(*arguments)
+    except MemoryError as error:
+        print(error)
+    else:
+        print("lives on")
+
+loss = forward()
+limit(10)
+attempt(forward)
+attempt(torch.autograd.backward, loss)
+limit(300)
+attempt(lambda: torch.autograd.backward(forward()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY
+    )
+
+    refused = "memory did not suffice for the scratch of a kernel"
+    assert done.stdout.splitlines() == [refused, refused, "lives on"], done.stderr

@@ -16,7 +16,8 @@ from pathlib import Path
 from tests.chaos import measures, programme
 from tests.chaos.diary import Fault
 from tests.chaos.measures import Measured
-from tests.chaos.stage import SHIPPED, TENFOLD, Pace, Stage, raised
+from tests.chaos.paces import SHIPPED, TENFOLD, Pace
+from tests.chaos.stage import Stage, raised
 from tests.chaos.tables import fault_table, verdict_table
 
 SEED = 20261123

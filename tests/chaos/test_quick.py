@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos import programme
-from tests.chaos.stage import TENFOLD, Stage, raised
+from tests.chaos.paces import TENFOLD
+from tests.chaos.stage import Stage, raised
 
 pytestmark = pytest.mark.slow
 

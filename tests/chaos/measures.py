@@ -102,7 +102,7 @@ def _crash_all(stage: Stage, attempt: int) -> list[Hit]:
     """One after another, at moments that have nothing to do with heartbeats."""
     hits = []
     for victim in _await_running(stage, attempt):
-        time.sleep(stage.rng.uniform(0.0, 1.0))
+        stage.let_last(0.0, 1.0)
         hits.append(Hit("worker killed", time.time(), victim.job_id, victim.attempt))
         victim.worker.kill()
     stage.heal()
@@ -126,7 +126,7 @@ def _drain_all(stage: Stage, victims: list[Victim], measured: Measured) -> None:
 def _cancel_all(stage: Stage, victims: list[Victim], measured: Measured) -> None:
     asked_at = {}
     for victim in victims:
-        time.sleep(stage.rng.uniform(0.0, 1.0))
+        stage.let_last(0.0, 1.0)
         asked_at[victim.job_id] = time.time()
         stage.http.post(f"/v1/jobs/{victim.job_id}/cancel").raise_for_status()
     measured.seconds["cancel asked for, job cancelled"] = [

@@ -232,6 +232,10 @@ class Stage:
             worker.stop()
             worker.close()
 
+    def let_last(self, low: float, high: float, *, of: float = 1.0) -> None:
+        """How long a fault lasts, or when it strikes: a part of it, drawn from the seed. Nothing is awaited."""
+        time.sleep(self.rng.uniform(low, high) * of)
+
     def heal(self) -> None:
         """Whatever a fault has ended runs again, with all connections whole."""
         for lines in self.lines.values():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 from tests.chaos.clocks import build_shifted_clock, shifted
 from tests.chaos.diary import Fault
 from tests.chaos.stage import Stage
+from tests.processes import eventually
 
 HOUR = 3600
 
@@ -51,10 +51,7 @@ def fill_disk(stage: Stage) -> None:
 
 
 def _await_end(stage: Stage, job_id: str) -> None:
-    until = time.monotonic() + 60.0
-    while stage.status(job_id) in {"queued", "running"}:
-        assert time.monotonic() < until, f"{job_id} does not end"
-        time.sleep(0.1)
+    eventually(lambda: stage.status(job_id) not in {"queued", "running"}, 60.0)
 
 
 def mount_small_disk(folder: Path, size_bytes: int) -> None:

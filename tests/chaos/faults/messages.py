@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.chaos.diary import Fault
 from tests.chaos.stage import QUEUE, Stage
 from tests.processes import eventually
@@ -14,7 +12,7 @@ def kill_broker(stage: Stage) -> None:
     stage.broker.kill()
     for _ in range(stage.rng.randint(1, 3)):
         stage.submit()
-    time.sleep(stage.rng.uniform(0.0, 1.5))
+    stage.let_last(0.0, 1.5)
 
 
 def flush_broker(stage: Stage) -> None:

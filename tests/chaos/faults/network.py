@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.chaos.diary import Fault
 from tests.chaos.faults.processes import await_taken_away
 from tests.chaos.stage import Stage
@@ -23,7 +21,7 @@ def refuse_connections(stage: Stage) -> None:
     worker = stage.pick().worker
     for wire in stage.lines[worker.name].all():
         wire.refuse()
-    time.sleep(stage.rng.uniform(0.2, 1.5) * stage.pace.lease)
+    stage.let_last(0.2, 1.5, of=stage.pace.lease)
 
 
 def hold_database_line(stage: Stage) -> None:
@@ -33,7 +31,7 @@ def hold_database_line(stage: Stage) -> None:
     line = stage.lines[victim.worker.name].database
     line.hold()
     await_taken_away(stage, victim)
-    time.sleep(stage.rng.uniform(0.5, 1.0) * stage.pace.lease / 2)
+    stage.let_last(0.5, 1.0, of=stage.pace.lease / 2)
     line.mend()
 
 
@@ -44,7 +42,7 @@ def hold_other_lines(stage: Stage) -> None:
     held = [worker.storage, worker.broker, scheduler.broker, scheduler.database, stage.lines["api"].broker]
     for wire in stage.rng.sample(held, 2):
         wire.hold()
-    time.sleep(stage.rng.uniform(0.5, 2.0))
+    stage.let_last(0.5, 2.0)
 
 
 FAULTS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from signal import SIGCONT, SIGINT, SIGQUIT, SIGSTOP
 
 import boto3
@@ -30,7 +29,7 @@ def restart_database(stage: Stage) -> None:
     stage.diary.expect(_status(stage, "GET", "/readyz") == 503, "/readyz is ready without the database")
     submitted = _status(stage, "POST", "/v1/jobs", stage.job_body(stage.draw_plan()))
     stage.diary.expect(submitted == 503, f"without the database a POST is answered {submitted}")
-    time.sleep(stage.rng.uniform(0.0, 1.0))
+    stage.let_last(0.0, 1.0)
     stage.postgres.start()
     eventually(lambda: _status(stage, "GET", "/readyz") == 200, 30.0)
 
@@ -53,7 +52,7 @@ def refuse_storage(stage: Stage) -> None:
     wires = [lines.storage for lines in stage.lines.values()]
     for wire in wires:
         wire.refuse()
-    time.sleep(stage.rng.uniform(0.5, 3.0))
+    stage.let_last(0.5, 3.0)
 
 
 def hang_storage(stage: Stage) -> None:
@@ -61,7 +60,7 @@ def hang_storage(stage: Stage) -> None:
     stage.pick()
     os.kill(stage.s3.pid, SIGSTOP)
     try:
-        time.sleep(stage.rng.uniform(0.5, 3.0))
+        stage.let_last(0.5, 3.0)
     finally:
         os.kill(stage.s3.pid, SIGCONT)
 
@@ -70,7 +69,7 @@ def kill_during_upload(stage: Stage) -> None:
     """The trainer or its worker, while a checkpoint crawls to the storage."""
     victim = stage.pick()
     stage.lines[victim.worker.name].storage.slow(20_000)
-    time.sleep(stage.rng.uniform(0.5, 1.5))
+    stage.let_last(0.5, 1.5)
     stage.rng.choice([kill_trainer, kill_worker])(stage)
 
 

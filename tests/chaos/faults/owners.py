@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -29,7 +28,7 @@ def kill_api_during_post(stage: Stage) -> None:
     body, headers = stage.job_body(plan), {"Idempotency-Key": _draw_key(stage)}
     post = threading.Thread(target=_post_and_never_mind, args=(stage, body, headers))
     post.start()
-    time.sleep(stage.rng.uniform(0.0, 0.06))
+    stage.let_last(0.0, 0.06)
     stage.api.kill()
     post.join()
     stage.heal()
@@ -75,7 +74,7 @@ def _expect_one_job(stage: Stage, body: dict[str, Any]) -> None:
 def cancel_at_any_time(stage: Stage) -> None:
     """Queued, running, or in its last moments; what was over stays over."""
     accepted = stage.submit(stage.draw_plan(steps=8, saving_seconds=0.5), ends={"cancelled", "succeeded"})
-    time.sleep(stage.rng.uniform(0.0, 3.0))
+    stage.let_last(0.0, 3.0)
     _cancel(stage, accepted.job_id)
 
 

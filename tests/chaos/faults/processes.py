@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from signal import SIGKILL, SIGTERM
 
 from tests.chaos.diary import Fault
@@ -48,7 +47,7 @@ def freeze_worker(stage: Stage) -> None:
     frozen = victim.worker.freeze()
     try:
         await_taken_away(stage, victim)
-        time.sleep(stage.rng.uniform(0.0, stage.pace.lease))
+        stage.let_last(0.0, stage.pace.lease)
     finally:
         thaw(frozen)
 
@@ -81,7 +80,7 @@ def cut_drain_short(stage: Stage) -> None:
     victim = stage.pick()
     stage.diary.note_hit("drain cut short", victim)
     victim.worker.send(SIGTERM)
-    time.sleep(stage.rng.uniform(0.05, 0.8))
+    stage.let_last(0.05, 0.8)
     victim.worker.kill()
 
 
@@ -89,7 +88,7 @@ def drain_around_claim(stage: Stage) -> None:
     """The signal comes while the only worker there is claims its only job, or just before, or just after."""
     worker = stage.rng.choice(stage.workers)
     stage.submit(stage.draw_plan(steps=8))
-    time.sleep(stage.rng.uniform(0.0, 0.1))
+    stage.let_last(0.0, 0.1)
     worker.send(SIGTERM)
     ended_well = worker.await_end(stage.pace.grace + SLACK_SECONDS)
     stage.diary.expect(ended_well, f"{worker.name} did not end with 0 after SIGTERM")
@@ -100,7 +99,7 @@ def kill_scheduler(stage: Stage) -> None:
     """One of the two, or both."""
     for scheduler in stage.rng.sample(stage.schedulers, stage.rng.choice([1, 2])):
         scheduler.kill()
-    time.sleep(stage.rng.uniform(0.0, 0.5))
+    stage.let_last(0.0, 0.5)
 
 
 def kill_everything(stage: Stage) -> None:

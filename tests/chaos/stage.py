@@ -233,7 +233,7 @@ class Stage:
             worker.close()
 
     def let_last(self, low: float, high: float, *, of: float = 1.0) -> None:
-        """How long a fault lasts, or when it strikes: a part of it, drawn from the seed. Nothing is awaited."""
+        """How long a fault lasts or when it strikes: part of the fault, from the seed. Nothing is awaited."""
         time.sleep(self.rng.uniform(low, high) * of)
 
     def heal(self) -> None:

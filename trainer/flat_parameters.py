@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,7 @@ class FlatParameters:
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parts = [parameter for parameter in parameters if parameter.requires_grad]
         sizes = [part.numel() for part in self.parts]
+        self._starts = dict(zip(self.parts, accumulate(sizes, initial=0), strict=False))
         self.whole = nn.Parameter(torch.cat([part.detach().flatten() for part in self.parts]))
         self.whole.grad = torch.zeros_like(self.whole)
         self._zeros = torch.split(torch.zeros_like(self.whole), sizes)
@@ -36,15 +38,27 @@ class FlatParameters:
             raise RuntimeError("the gradient of the flat parameters was dropped")
         return gradient
 
+    def start_of(self, parameter: nn.Parameter) -> int:
+        """Where it begins in `whole`."""
+        return self._starts[parameter]
+
     def gather_gradients(self) -> None:
-        """Copy the parameters' gradients to that of `whole`; zero where a parameter took no part."""
-        found = [
-            zeros if part.grad is None else part.grad.flatten()
-            for part, zeros in zip(self.parts, self._zeros, strict=True)
-        ]
-        torch.cat(found, out=self.gradient)
+        """Add the parameters' own gradients to that of `whole`, where a compiled step's are already."""
+        found = [part for part in self.parts if part.grad is not None]
+        if 2 * len(found) > len(self.parts):
+            gradients = [
+                zeros if part.grad is None else part.grad.flatten()
+                for part, zeros in zip(self.parts, self._zeros, strict=True)
+            ]
+            self.gradient.add_(torch.cat(gradients))
+        else:
+            for part in found:
+                own, start = part.grad, self._starts[part]
+                if own is not None:
+                    self.gradient[start : start + part.numel()] += own.flatten()
+        for part in found:
+            part.grad = None
 
     def drop_gradients(self) -> None:
-        """Of the parameters, before the next backward pass."""
-        for part in self.parts:
-            part.grad = None
+        """Before the next backward pass."""
+        self.gradient.zero_()

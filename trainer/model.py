@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainer.flat_parameters import FlatParameters
 from trainer.loss import ValidationLoss, observed_mean, quantile_loss, stacked
-from trainer.network import FastTransformer, interpolate_by_matrix
+from trainer.network import FastTransformer, TrainingStep, fits_step, in_step_order, interpolate_by_matrix
 from trainer.state import own_copy
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class ForecastModel(FastTransformer):
     validation: ValidationLoss
     first_window: int = 0  # of the epoch, in a run that goes on in the middle of one
     flat: FlatParameters  # from configure_optimizers on
+    _step: TrainingStep | None = None  # over them, from the first batch on that it fits
     _start: dict[int, dict[str, Tensor]] | None = None  # the optimizer's state of a run that goes on
 
     def prepare(self, plan: StepPlan) -> None:
@@ -142,17 +143,35 @@ class ForecastModel(FastTransformer):
         return _rescaled(prediction, target_scale)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss, idle_loss = self._losses(batch)
+        self.idle_loss = self.idle_loss + idle_loss
+        self.group_loss = self.group_loss + loss.detach()
+        self.train_batches += 1
+        self.group_batches += 1
+        windows = len(batch[0]["decoder_lengths"])
+        return loss * self.plan.share_of_group(batch_idx, windows, self.first_window)
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch in scaled space, and that of a forecast of zero."""
         x, (actual, weights) = batch
+        step = self._compiled_step(x)
+        if step is not None:
+            return step.losses(batch, self._static_embedding(x)[0])
         forecast = self.scaled_quantiles(x)
         with torch.autocast(self.device.type, enabled=False):
             scaled = _in_scaled_space(actual, x["target_scale"])
             observed = None if weights is None else stacked(weights)
             loss = observed_mean(quantile_loss(forecast, scaled, self.levels), observed)
-            self.idle_loss = self.idle_loss + observed_mean(scaled.abs(), observed)
-        self.group_loss = self.group_loss + loss.detach()
-        self.train_batches += 1
-        self.group_batches += 1
-        return loss * self.plan.share_of_group(batch_idx, forecast.shape[0], self.first_window)
+            return loss, observed_mean(scaled.abs(), observed)
+
+    def _compiled_step(self, x: dict[str, Any]) -> TrainingStep | None:
+        """What trains on batches like `x` in one piece, where there are kernels for it."""
+        flat = vars(self).get("flat")  # not there where nothing is trained
+        if flat is None or not (self.training and torch.is_grad_enabled() and fits_step(self, x)):
+            return None
+        if self._step is None:
+            self._step = TrainingStep(self, flat, self.levels)
+        return self._step
 
     def on_validation_epoch_start(self) -> None:
         self.validation = ValidationLoss(self.plan.targets, self.device)
@@ -166,7 +185,8 @@ class ForecastModel(FastTransformer):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         kind = torch.optim.AdamW if self.plan.optimizer == "adamw" else torch.optim.Adam
-        self.flat = FlatParameters(self.parameters())
+        self.flat = FlatParameters(in_step_order(self))
+        self._step = None
         optimizer = kind(
             [self.flat.whole],
             lr=self.plan.learning_rate.at(0),

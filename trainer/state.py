@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trainer.recipe import DatasetFile
     from trainer.spec import TrainingSpec
 
-STATE_FORMAT = 2  # 1 held the optimizer's state per parameter
+STATE_FORMAT = 3  # 1 held the optimizer's state per parameter, 2 in another order
 _HEADER = "foretrain"
 
 Weights = dict[str, Tensor]

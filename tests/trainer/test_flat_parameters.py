@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,11 @@ def networks() -> tuple[Network, Network]:
     torch.manual_seed(3)
     network = Network()
     return network, copy.deepcopy(network)
+
+
+def gradient_of(flat: FlatParameters, parameter: Any) -> torch.Tensor:
+    start = flat.start_of(parameter)
+    return flat.gradient[start : start + parameter.numel()].view_as(parameter)
 
 
 @pytest.mark.parametrize("clip", [None, 1e-3, 1e3])
@@ -64,12 +70,24 @@ def test_accumulated_gradients_are_gathered_whole(networks: tuple[Network, Netwo
     for _ in range(2):
         network(torch.ones(4, 3)).sum().backward()
         flat.gather_gradients()
-    parts = torch.split(flat.gradient, [part.numel() for part in flat.parts])
-    for part, gathered in zip(flat.parts, parts, strict=True):
-        assert torch.equal(gathered, torch.zeros_like(gathered) if part.grad is None else part.grad.flatten())
-    bias = network.second.bias.grad
-    assert bias is not None
-    assert torch.equal(bias, torch.full((2,), 8.0))
+
+    assert torch.equal(gradient_of(flat, network.second.bias), torch.full((2,), 8.0))
+    assert not gradient_of(flat, network.idle.weight).any()
+    assert all(part.grad is None for part in flat.parts)
+
+
+def test_gradients_that_are_there_already_are_added_to(networks: tuple[Network, Network]) -> None:
+    network, _ = networks
+    flat = FlatParameters(network.parameters())
+    flat.gradient.fill_(1.0)
+    network.second.bias.grad = torch.tensor([2.0, 3.0])
+
+    flat.gather_gradients()
+
+    assert torch.equal(gradient_of(flat, network.second.bias), torch.tensor([3.0, 4.0]))
+    assert torch.equal(gradient_of(flat, network.first.bias), torch.ones(5))
+    flat.drop_gradients()
+    assert not flat.gradient.any()
 
 
 def test_weights_can_be_loaded_and_are_then_those_that_are_stepped(

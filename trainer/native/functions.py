@@ -53,7 +53,7 @@ def _places(tensors: Sequence[Tensor | None]) -> list[int]:
 
 
 def _forward(name: str, numbers: list[int], rows: int, places: list[int]) -> None:
-    ranges = _ranges(rows)
+    ranges = load_kernels().ranges(rows, LEAST_BLOCKS)
     load_kernels().run(f"{name}_forward", [[*numbers, *one, *places] for one in ranges])
 
 
@@ -66,7 +66,7 @@ def _backward(
     summed: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
     """Run it, and return the gradients of `summed`, sums over all rows; to `shared` it writes row by row."""
-    ranges = _ranges(rows)
+    ranges = load_kernels().ranges(rows, LEAST_BLOCKS)
     sizes = [0 if tensor is None else tensor.numel() for tensor in summed]
     sums = torch.zeros(len(ranges), sum(sizes))
     base, width = sums.data_ptr(), sums.shape[1]
@@ -81,13 +81,6 @@ def _backward(
     whole = sums[0] if len(ranges) == 1 else sums.sum(0)
     parts = torch.split(whole, sizes)
     return [None if like is None else part.view(like.shape) for like, part in zip(summed, parts, strict=True)]
-
-
-def _ranges(rows: int) -> list[tuple[int, int]]:
-    """The blocks of rows, divided between the threads torch may use."""
-    blocks = math.ceil(rows / load_kernels().rows)
-    parts = max(1, min(torch.get_num_threads(), blocks // LEAST_BLOCKS))
-    return [(blocks * part // parts, blocks * (part + 1) // parts) for part in range(parts)]
 
 
 class _Residual(torch.autograd.Function):

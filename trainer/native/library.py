@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import importlib.util
 import logging
+import math
 import os
 import platform
 import shutil
@@ -17,6 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _HERE = Path(__file__).resolve().parent
 _FLAGS = (
@@ -46,13 +53,22 @@ class Kernels:
 
         Raises MemoryError where there was not enough for a kernel's scratch.
         """
+        self.call(name, [(ctypes.c_int64 * len(one))(*one) for one in arguments])
+
+    def call(self, name: str, arguments: Sequence[Any]) -> None:
+        """As `run`, of arguments laid out as the kernel has them."""
         kernel = getattr(self.handle, name)
-        calls = [(ctypes.c_int64 * len(one))(*one) for one in arguments]
         # All are waited for, whatever becomes of one: they write to the caller's memory.
-        rest = [self._pool.submit(kernel, call) for call in calls[1:]]
-        failed = [kernel(calls[0]), *(one.result() for one in rest)]
+        rest = [self._pool.submit(kernel, ctypes.byref(one)) for one in arguments[1:]]
+        failed = [kernel(ctypes.byref(arguments[0])), *(one.result() for one in rest)]
         if any(failed):
             raise MemoryError("memory did not suffice for the scratch of a kernel")
+
+    def ranges(self, rows: int, least_blocks: int) -> list[tuple[int, int]]:
+        """The blocks of rows, divided between the threads torch may use; at least so many each."""
+        blocks = math.ceil(rows / self.rows)
+        parts = max(1, min(torch.get_num_threads(), blocks // least_blocks))
+        return [(blocks * part // parts, blocks * (part + 1) // parts) for part in range(parts)]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

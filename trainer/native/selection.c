@@ -262,7 +262,7 @@ static void write_own(const selection *a, int v, own_sums *sums) {
     for (int i = 0; i < 2; i++) write_sums(a->d_hidden + ((long)v * 2 + i) * c, sums->hidden[i], c);
     for (int i = 0; i < features; i++)
         write_sums(a->d_skip + ((long)v * features + i) * o, sums->skip[i], o);
-    for (int i = 0; a->curve && i < 3; i++) a->d_curve[i * n + v] = total(sums->curve[i]);
+    for (int i = 0; a->curve && i < 3; i++) a->d_curve[i * n + v] += total(sums->curve[i]);
 }
 
 static void write_weigher(const selection *a, weigher_sums *sums) {

@@ -246,11 +246,12 @@ INLINE void tally(vf *sums, int features, const tile *in) {
 }
 
 INLINE void write_sums(float *out, const vf *sums, int features) {
-    for (int f = 0; f < features; f++) out[f] = total(sums[f]);
+    for (int f = 0; f < features; f++) out[f] += total(sums[f]);
 }
 
 INLINE void write_weight(float *out, int m, int k, const float *dw, int width) {
-    for (int j = 0; j < m; j++) memcpy(out + (long)j * k, dw + (long)j * width, sizeof(float) * k);
+    for (int j = 0; j < m; j++)
+        for (int i = 0; i < k; i++) out[(long)j * k + i] += dw[(long)j * width + i];
 }
 
 /* NULL where memory does not suffice. */

@@ -11,8 +11,7 @@ from trainer.native.functions import NO_DROPS, Drops, attention, recurrent, resi
 from trainer.native.library import why_no_kernels
 from trainer.network.attention import attention_groups
 from trainer.network.gating import stacked, tail_groups
-from trainer.network.resampling import resampling
-from trainer.network.selection import Collapsed, collapsed, input_groups
+from trainer.network.selection import Collapsed, collapsed, input_groups, weighing
 
 if TYPE_CHECKING:
     from trainer.network.gating import Groups
@@ -132,19 +131,17 @@ def _weigher(block: Any, parts: dict[str, Tensor], inputs: slice, context: Tenso
     if len(block.input_sizes) == 1:
         return [None] * 12
     network = block.flattened_grn
-    weight, bias = parts["prescaler.weight"][inputs].squeeze(2), parts["prescaler.bias"][inputs].flatten()
-    first = network.fc1.weight
-    into = (first.view(-1, *weight.shape) * weight).sum(2)
-    start = torch.addmv(network.fc1.bias, first, bias)
-    tail = residual_weights(network)[2:]
+    norm = getattr(network, "resample_norm", None)
+    into, start, skip, skip_bias = weighing(
+        parts["prescaler.weight"][inputs].squeeze(2),
+        parts["prescaler.bias"][inputs].flatten(),
+        network.fc1.weight,
+        network.fc1.bias,
+        None if norm is None else norm.mask,
+    )
     context = torch.addmm(start, context, network.context.weight.t())
-    if not hasattr(network, "resample_norm"):  # scaled up to one number each
-        return [into, context, *tail, torch.diag(weight.squeeze(1)), bias, None, None]
-    norm = network.resample_norm
-    matrix = resampling(weight.numel(), len(weight), weight.device)
-    strength = 2.0 * norm.mask.sigmoid()
-    skip = (matrix.view(*weight.shape, -1) * weight.unsqueeze(2)).sum(1) * strength
-    return [into, context, *tail, skip.t(), (bias @ matrix) * strength, norm.norm.weight, norm.norm.bias]
+    skip_norm = [None, None] if norm is None else [norm.norm.weight, norm.norm.bias]
+    return [into, context, *residual_weights(network)[2:], skip, skip_bias, *skip_norm]
 
 
 def residual_weights(network: Any) -> list[Tensor | None]:

@@ -111,6 +111,25 @@ def collapsed(parts: dict[str, Tensor]) -> Collapsed:
     return Collapsed(hidden, skip, (shift, variance, least))
 
 
+def weighing(
+    weight: Tensor, bias: Tensor, first: Tensor, first_bias: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the network that weighs V numbers makes of them first, affine in them: each a weight and a bias.
+
+    What goes into its first ELU, (C, V) and (C), and its skip path before the norm, (V, V) and (V). Of the
+    prescalers, (V, F) and (V * F), the first layer, (C, V * F) and (C), and the skip path's mask (V), None
+    where the scaled numbers are one feature each.
+    """
+    into = (first.view(-1, *weight.shape) * weight).sum(2)
+    start = torch.addmv(first_bias, first, bias)
+    if mask is None:
+        return into, start, torch.diag(weight.squeeze(1)), bias
+    matrix = resampling(weight.numel(), len(weight), weight.device)
+    strength = 2.0 * mask.sigmoid()
+    skip = (matrix.view(*weight.shape, -1) * weight.unsqueeze(2)).sum(1) * strength
+    return into, start, skip.t(), (bias @ matrix) * strength
+
+
 def select(own: Collapsed, network: Tail, x: Tensor, shares: Tensor) -> Tensor:
     """The sum over the variables' own networks, (N, H), of x and shares, (V, N) each."""
     numbers = torch.stack((x, torch.ones_like(x)), dim=2)
@@ -125,24 +144,18 @@ def variable_shares(
     """The share of each variable, (V, N), of `x` (V, N), the inputs `inputs`, and `context` (B, H)."""
     if len(x) == 1:
         return torch.ones_like(x)
-    weight, bias = parts["prescaler.weight"][inputs].squeeze(2), parts["prescaler.bias"][inputs].flatten()
-    first, first_bias = parts[f"{name}.shares.fc1.weight"][0], parts[f"{name}.shares.fc1.bias"][0]
-    into = (first.view(-1, *weight.shape) * weight).sum(2)
-    start = torch.addmv(first_bias, first, bias)
+    into, start, into_skip, skip_bias = weighing(
+        parts["prescaler.weight"][inputs].squeeze(2),
+        parts["prescaler.bias"][inputs].flatten(),
+        parts[f"{name}.shares.fc1.weight"][0],
+        parts[f"{name}.shares.fc1.bias"][0],
+        parts[f"{name}.shares.skip.mask"][0] if f"{name}.shares.skip.mask" in parts else None,
+    )
     context = torch.addmm(start, context, parts[f"{name}.shares.context"][0].t())
     rows = x.t()
     hidden = ((rows @ into.t()).view(-1, *context.shape) + context).view(1, len(rows), -1)
-    skip = _shares_skip(parts, f"{name}.shares.skip", rows, weight, bias)
+    skip = torch.addmm(skip_bias, rows, into_skip.t())
+    if f"{name}.shares.skip.mask" in parts:
+        norm = parts[f"{name}.shares.skip.norm.weight"][0], parts[f"{name}.shares.skip.norm.bias"][0]
+        skip = F.layer_norm(skip, (len(x),), *norm)
     return Tail.of(parts, f"{name}.shares", rate)(hidden, skip.unsqueeze(0))[0].softmax(-1).t()
-
-
-def _shares_skip(parts: dict[str, Tensor], name: str, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The skip path of the network that weighs the variables, (N, V), of rows (N, V)."""
-    variables = rows.shape[1]
-    if f"{name}.mask" not in parts:  # scaled up to one number each
-        return torch.addcmul(bias, rows, weight.squeeze(1))
-    matrix = resampling(weight.numel(), variables, rows.device)
-    strength = 2.0 * parts[f"{name}.mask"][0].sigmoid()
-    into = (matrix.view(*weight.shape, -1) * weight.unsqueeze(2)).sum(1) * strength
-    curve = torch.addmm((bias @ matrix) * strength, rows, into)
-    return F.layer_norm(curve, (variables,), parts[f"{name}.norm.weight"][0], parts[f"{name}.norm.bias"][0])

@@ -36,6 +36,10 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
             return self._fast_forward(x)
         return super().forward(x)  # type: ignore[no-any-return]
 
+    def takes_kernels(self, x: dict[str, Tensor]) -> bool:
+        """Whether windows of full length like `x` go through trainer/native."""
+        return self.kernels and self._has_fast_path() and fits_kernels(self.hparams, x["encoder_cont"])
+
     def _has_fast_path(self) -> bool:
         options = self.hparams
         return bool(options.time_varying_reals_encoder and options.time_varying_reals_decoder) and not (
@@ -48,7 +52,7 @@ class FastTransformer(TemporalFusionTransformer):  # type: ignore[misc] # untype
     def _fast_forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         past, horizon = x["encoder_cont"].shape[1], x["decoder_cont"].shape[1]
         static, static_shares = self._static_embedding(x)
-        if self.kernels and fits_kernels(self.hparams, x["encoder_cont"]):
+        if self.takes_kernels(x):
             output, attention, shares = compiled_hidden(self, x, static)
         else:
             output, attention, shares = self._hidden(x, static)

@@ -128,6 +128,7 @@ class _Fit:
             run.model.load_state_dict(start.weights)
         except RuntimeError as error:
             raise CannotResume(f"the kept weights are those of another network: {error}") from error
+        run.model.lay_flat()  # as they lay in the run that was interrupted
         run.model.go_on_from(start.counters, start.optimizer)
         run.model.plan.learning_rate.remember(start.plateau)
         self._best.write_again(run.model, start.position.step)

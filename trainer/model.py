@@ -185,8 +185,7 @@ class ForecastModel(FastTransformer):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         kind = torch.optim.AdamW if self.plan.optimizer == "adamw" else torch.optim.Adam
-        self.flat = FlatParameters(in_step_order(self))
-        self._step = None
+        self.lay_flat()
         optimizer = kind(
             [self.flat.whole],
             lr=self.plan.learning_rate.at(0),
@@ -198,6 +197,11 @@ class ForecastModel(FastTransformer):
             own = {index: own_copy(values) for index, values in self._start.items()}
             optimizer.load_state_dict(optimizer.state_dict() | {"state": own})
         return optimizer
+
+    def lay_flat(self) -> None:
+        """Put all weights into one tensor. Products depend on where they lie, in the last bit."""
+        self.flat = FlatParameters(in_step_order(self))
+        self._step = None
 
     def optimizer_zero_grad(self, *_: Any) -> None:
         self.flat.drop_gradients()

@@ -36,14 +36,14 @@ class Case:
     hidden: int = 32
     copies: int = 1  # of the servers
     first: int = 20
-    last: int = 100
+    last: int = 220
 
 
 CASES = {
     "W": Case(),
     "servers10": Case(copies=10),
-    "hidden128": Case(hidden=128, first=10, last=40),
-    "long": Case(encoder_length=168, horizon=24, first=10, last=40),
+    "hidden128": Case(hidden=128, first=10, last=60),
+    "long": Case(encoder_length=168, horizon=24, first=10, last=60),
 }
 
 

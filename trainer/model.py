@@ -245,6 +245,10 @@ class ForecastModel(FastTransformer):
         self.bad_steps = self.bad_steps + bad
         self.bad_steps_in_a_row = (self.bad_steps_in_a_row + bad) * bad
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Batches are made where they are used."""
+        return batch
+
     # pytorch-forecasting's own hooks keep a list entry per step and draw figures; none of that here.
     def on_train_epoch_end(self) -> None: ...
 

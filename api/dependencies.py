@@ -78,6 +78,7 @@ JobsReadersKey = Annotated[UncheckedKey, Security(_unchecked_key, scopes=[Scope.
 JobsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_WRITE])]
 DatasetsReader = Annotated[Principal, Security(_caller, scopes=[Scope.DATASETS_READ])]
 DatasetsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.DATASETS_WRITE])]
+Admin = Annotated[Principal, Security(_caller, scopes=[Scope.ADMIN])]
 
 
 def _named(kind: str, pattern: str, missing: type[NotFound] = NotFound) -> AfterValidator:
@@ -100,6 +101,16 @@ DatasetId = Annotated[
     str,
     Path(description="Id of a dataset, `ds_…`.", examples=["ds_019299aabbcc7ddd8eeeffff00001111"]),
     _named("dataset", r"ds_[0-9a-f]{32}"),
+]
+WebhookId = Annotated[
+    str,
+    Path(description="Id of a webhook, `wh_…`.", examples=["wh_019299aabbcc7ddd8eeeffff00006666"]),
+    _named("webhook", r"wh_[0-9a-f]{32}"),
+]
+DeliveryId = Annotated[
+    str,
+    Path(description="Id of a delivery, `dlv_…`.", examples=["dlv_019299aabbcc7ddd8eeeffff00007777"]),
+    _named("delivery", r"dlv_[0-9a-f]{32}"),
 ]
 ArtifactName = Annotated[
     str,

@@ -223,6 +223,48 @@ ARTIFACT: dict[str, Any] = {
 }
 
 
+WEBHOOK_ID = "wh_019299aabbcc7ddd8eeeffff00006666"
+DELIVERY_ID = "dlv_019299aabbcc7ddd8eeeffff00007777"
+WEBHOOK_REQUEST: dict[str, Any] = {
+    "url": "https://hooks.example.org/foretrain?team=edge",
+    "event_types": ["job.succeeded", "job.failed", "job.cancelled"],
+    "name": "on-call",
+}
+WEBHOOK: dict[str, Any] = WEBHOOK_REQUEST | {
+    "id": WEBHOOK_ID,
+    "enabled": True,
+    "disabled_at": None,
+    "disabled_reason": None,
+    "failing_since": None,
+    "attempted_at": None,
+    "previous_secret_expires_at": None,
+    "created_at": CREATED_AT,
+    "links": {"self": f"/v1/webhooks/{WEBHOOK_ID}", "deliveries": f"/v1/webhooks/{WEBHOOK_ID}/deliveries"},
+}
+NEW_WEBHOOK: dict[str, Any] = WEBHOOK | {"secret": "whsec_bm90IGEgc2VjcmV0LCBhbiBleGFtcGxlIG9mIG9uZQ=="}
+DELIVERY: dict[str, Any] = {
+    "id": DELIVERY_ID,
+    "webhook_id": WEBHOOK_ID,
+    "event_id": EVENT["id"],
+    "event_type": "job.succeeded",
+    "job_id": JOB_ID,
+    "status": "pending",
+    "attempts": [
+        {
+            "started_at": "2026-11-22T12:04:00Z",
+            "duration_seconds": 0.184,
+            "outcome": "http_error",
+            "response_status": 503,
+            "response_excerpt": "down for maintenance",
+        }
+    ],
+    "next_attempt_at": "2026-11-22T12:04:05Z",
+    "created_at": "2026-11-22T12:03:59Z",
+    "finished_at": None,
+    "links": {"self": f"/v1/deliveries/{DELIVERY_ID}", "webhook": f"/v1/webhooks/{WEBHOOK_ID}"},
+}
+
+
 RESULT: dict[str, Any] = {"scored_on": "test", "targets": {"cpu_percent": {"verdict": "better"}}}
 ERROR: dict[str, Any] = {
     "code": "in_use",
@@ -261,5 +303,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "readiness": {"status": "ready", "database": "ok", "storage": "ok", "broker": "ok"},
     "resolved": RESOLVED,
     "result": RESULT,
+    "deliveries": _page(DELIVERY),
+    "delivery": DELIVERY,
+    "new_webhook": NEW_WEBHOOK,
+    "secret_rotation": {"overlap_seconds": 86_400},
+    "webhook": WEBHOOK,
+    "webhook_change": {"enabled": False},
+    "webhook_request": WEBHOOK_REQUEST,
+    "webhooks": _page(WEBHOOK),
     "spec_schema": {"title": "TrainingSpec", "type": "object"},
 }

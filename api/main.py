@@ -14,7 +14,18 @@ from api.openapi import DESCRIPTION, DocumentedApp
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
-from api.routes import artifacts, datasets, fleet, health, history, jobs, monitoring, reference, verbs
+from api.routes import (
+    artifacts,
+    datasets,
+    fleet,
+    health,
+    history,
+    jobs,
+    monitoring,
+    reference,
+    verbs,
+    webhooks,
+)
 from core.settings import Settings
 
 ROUTERS = (
@@ -24,6 +35,7 @@ ROUTERS = (
     verbs.router,
     history.router,
     artifacts.router,
+    webhooks.router,
     fleet.router,
     reference.router,
     health.router,

@@ -33,6 +33,10 @@ TAGS = [
     {"name": "datasets", "description": "Tables of server metrics."},
     {"name": "jobs", "description": "Training jobs: submit, follow, pause, resume, cancel, retry."},
     {"name": "artifacts", "description": "What a job has stored: checkpoints, results, reports."},
+    {
+        "name": "webhooks",
+        "description": "Events sent to an address of yours, signed.",
+    },
     {"name": "fleet", "description": "What there is to train on, and what waits for it."},
     {
         "name": "reference",

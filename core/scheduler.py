@@ -1,4 +1,4 @@
-"""Keeps the promises nobody else is awake for: lost and idle workers, overdue jobs, dead inspections."""
+"""Keeps the promises nobody else is awake for: lost workers, overdue jobs, dead inspections, webhooks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from core.monitoring.tallies import Tallied
 from core.queue import nudge
 from core.upkeep import retention
 from core.upkeep.garbage import collect_garbage
+from core.webhooks import repository as webhook_rows
+from core.webhooks.couriers import Couriers
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 AT_ONCE = 100
 TIDY_SECONDS = 60.0
 GARBAGE_SECONDS = 3600.0
+DAY_SECONDS = 86_400.0
 _log = structlog.get_logger(__name__)
 
 
@@ -45,6 +48,7 @@ class Scheduler:
         self._inspector = _Errand()
         self._collector = _Errand()
         self._stopping = threading.Event()
+        self._couriers = Couriers(db, settings, self._stopping.is_set, self._attempt)
         self._tidy_at = 0.0
         self._collect_at = 0.0
 
@@ -64,6 +68,7 @@ class Scheduler:
         self._attempt(self._fail_overdue)
         self._attempt(self._nudge_workers)
         self._attempt(self._start_inspector)
+        self._attempt(self._couriers.dispatch)
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + TIDY_SECONDS
             self._attempt(self._remove_unfinished_uploads)
@@ -71,6 +76,7 @@ class Scheduler:
             self._attempt(self._delete_old_datasets)
             self._attempt(self._purge_useless_datasets)
             self._attempt(self._forget_idempotency_keys)
+            self._attempt(self._forget_deliveries)
             self._attempt(self._fold_tallies)
         if time.monotonic() >= self._collect_at:
             self._collect_at = time.monotonic() + GARBAGE_SECONDS
@@ -80,6 +86,7 @@ class Scheduler:
         """Waits for what is under way in other threads."""
         self._inspector.join()
         self._collector.join()
+        self._couriers.join()
 
     def _attempt(self, part: Callable[..., None], *what: str) -> None:
         try:
@@ -159,6 +166,13 @@ class Scheduler:
     def _forget_idempotency_keys(self) -> None:
         with self._db.sessions.begin() as session:
             idempotency.forget_expired(session)
+
+    def _forget_deliveries(self) -> None:
+        is_full = True
+        while is_full and not self._stopping.is_set():
+            with self._db.sessions.begin() as session:
+                kept_for = self._settings.webhook_delivery_days * DAY_SECONDS
+                is_full = webhook_rows.forget_deliveries(session, kept_for, AT_ONCE) == AT_ONCE
 
     def _fold_tallies(self) -> None:
         with self._db.sessions.begin() as session:

@@ -89,6 +89,17 @@ class Settings(BaseSettings):
     )
     pull_timeout_seconds: float = Field(300, gt=0, description="Wall clock of one pull.")
 
+    webhook_networks: list[IPv4Network | IPv6Network] = Field(
+        default_factory=list,
+        description="Private networks that webhooks may go to. Default: public addresses alone.",
+    )
+    webhook_timeout_seconds: float = Field(10, gt=0, description="Wall clock of one attempt to deliver.")
+    webhook_disable_days: float = Field(
+        5, gt=0, description="A webhook that has delivered nothing for so long is disabled."
+    )
+    webhook_delivery_days: float = Field(30, gt=0, description="How long the log of deliveries is kept.")
+    max_webhooks: int = Field(20, ge=1, description="Of one tenant.")
+
     log_format: Literal["json", "console"] = "console"
 
     @model_validator(mode="before")

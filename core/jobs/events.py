@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core.database import dump_json
+from core.jobs.lifecycle import EventType
 
 if TYPE_CHECKING:
     from core.tables import Job
@@ -19,7 +20,7 @@ MAX_TEXT = 1_000
 class NewEvent:
     """An event to be written. Its data start with the job's status and attempt after the change."""
 
-    type: str
+    type: EventType
     details: dict[str, Any] = field(default_factory=dict)
 
     def data(self, job: Job) -> dict[str, Any]:

@@ -8,6 +8,22 @@ from typing import Literal
 
 Fault = Literal["user", "platform", "capacity"]
 Verb = Literal["cancel", "pause", "resume", "retry"]
+EventType = Literal[
+    "job.artifact",
+    "job.cancel_requested",
+    "job.cancelled",
+    "job.changed",
+    "job.checkpoint",
+    "job.failed",
+    "job.pause_requested",
+    "job.paused",
+    "job.phase",
+    "job.queued",
+    "job.resolved",
+    "job.running",
+    "job.succeeded",
+    "job.warning",
+]
 
 
 class JobStatus(StrEnum):

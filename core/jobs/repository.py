@@ -15,6 +15,7 @@ from core.jobs.lifecycle import TERMINAL, TRANSITIONS, JobStatus
 from core.monitoring import tallies
 from core.monitoring.tallies import Tallied
 from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, JobLabel, Tenant
+from core.webhooks import outbox
 
 Values = Mapping[str, Any]
 
@@ -183,6 +184,7 @@ def _write_event(session: Session, job: Job, event: NewEvent) -> None:
     row = JobEvent(job_id=job.id, seq=job.last_seq, id=new_id("evt"), type=event.type, data=event.data(job))
     session.add(row)
     session.flush()
+    outbox.post(session, job.tenant_id, row)
 
 
 def last_queued(session: Session, job_id: str) -> dict[str, Any]:

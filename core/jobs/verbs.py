@@ -42,7 +42,7 @@ def cancel(session: Session, tenant_id: str, job_id: str) -> Job:
     if job.status is JobStatus.CANCELLED:
         return job
     if job.status is JobStatus.RUNNING:
-        return job if job.cancel_requested_at is not None else _note_wish(session, job, "cancel")
+        return job if job.cancel_requested_at is not None else _wish_cancelled(session, job)
     values = {"cancel_requested_at": db_now(), "stop_reason": "cancelled", **NO_REASON}
     return _move(session, job, JobStatus.CANCELLED, NewEvent("job.cancelled"), values)
 
@@ -57,7 +57,7 @@ def pause(session: Session, tenant_id: str, job_id: str) -> Job:
     if job.status is JobStatus.PAUSED:
         return job
     if job.status is JobStatus.RUNNING:
-        return job if _is_wished(job) else _note_wish(session, job, "pause")
+        return job if _is_wished(job) else _wish_paused(session, job)
     values = {"pause_requested_at": db_now(), **NO_REASON}
     return _move(session, job, JobStatus.PAUSED, NewEvent("job.paused"), values)
 
@@ -151,9 +151,14 @@ def _was_queued_by(session: Session, job: Job, event: NewEvent) -> bool:
     return all(data.get(name) == value for name, value in event.details.items())
 
 
-def _note_wish(session: Session, job: Job, verb: Verb) -> Job:
-    event, values = NewEvent(f"job.{verb}_requested"), {f"{verb}_requested_at": db_now()}
-    return _still_there(repository.change_facts(session, job, event, values))
+def _wish_cancelled(session: Session, job: Job) -> Job:
+    values = {"cancel_requested_at": db_now()}
+    return _still_there(repository.change_facts(session, job, NewEvent("job.cancel_requested"), values))
+
+
+def _wish_paused(session: Session, job: Job) -> Job:
+    values = {"pause_requested_at": db_now()}
+    return _still_there(repository.change_facts(session, job, NewEvent("job.pause_requested"), values))
 
 
 def _move(session: Session, job: Job, to: JobStatus, event: NewEvent, values: dict[str, Any]) -> Job:

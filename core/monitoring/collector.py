@@ -22,6 +22,7 @@ from core.jobs.lifecycle import TERMINAL, FailureReason, JobStatus, RequeueReaso
 from core.monitoring import snapshot as snapshots
 from core.monitoring.counters import PREFIX
 from core.monitoring.tallies import BEYOND, BUCKETS, Key, Tallied, Total
+from core.webhooks.lifecycle import Outcome
 
 if TYPE_CHECKING:
     from core.database import Database
@@ -115,6 +116,13 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         "scheduler_rounds",
         "Rounds of the schedulers, one a minute each.",
     )
+    yield _webhook_attempts(snapshot)
+    yield _gauge(
+        "webhook_deliveries_pending",
+        "Deliveries that wait for their first or next attempt.",
+        [],
+        [([], snapshot.undelivered)],
+    )
     yield from _worker_families(snapshot.workers)
 
 
@@ -193,6 +201,19 @@ def _gauge(
 def _count(snapshot: Snapshot, kind: Tallied, name: str, help_text: str) -> Metric:
     total = sum(total.count for key, total in snapshot.totals.items() if key.kind == kind)
     return CounterMetricFamily(f"{PREFIX}_{name}", help_text, value=total)
+
+
+def _webhook_attempts(snapshot: Snapshot) -> Metric:
+    family = CounterMetricFamily(
+        f"{PREFIX}_webhook_deliveries", "Attempts to deliver an event to a webhook.", labels=["outcome"]
+    )
+    counts = dict.fromkeys(Outcome, 0)
+    for key, total in snapshot.totals.items():
+        if key.kind == Tallied.WEBHOOK:
+            counts[Outcome(key.outcome)] += total.count
+    for outcome, count in counts.items():
+        family.add_metric([outcome.value], count)
+    return family
 
 
 def _histogram(

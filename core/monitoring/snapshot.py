@@ -15,7 +15,7 @@ from core.jobs.lifecycle import JobStatus
 from core.monitoring import tallies
 from core.monitoring.tallies import Key, Total
 from core.queue import QUEUES
-from core.tables import Dataset, Job, Worker
+from core.tables import Dataset, Job, WebhookDelivery, Worker
 from core.workers.service import LIVE_SECONDS
 
 # A worker that was lost stays in sight for an hour, so that an alert on its silence can be read up.
@@ -63,18 +63,20 @@ class Snapshot:
     running: Mapping[str, int]
     paused: Mapping[str, int]
     inspecting: int
+    undelivered: int
     workers: tuple[WorkerState, ...]
     totals: Mapping[Key, Total]
 
 
 def take(session: Session) -> Snapshot:
-    """All of it, in six indexed statements."""
+    """All of it, in seven indexed statements."""
     running, speeds = _running(session)
     return Snapshot(
         waiting=_waiting(session),
         running=running,
         paused=_paused(session),
         inspecting=_inspecting(session),
+        undelivered=_undelivered(session),
         workers=_workers(session, speeds),
         totals=tallies.read(session),
     )
@@ -117,6 +119,11 @@ def _paused(session: Session) -> dict[str, int]:
 def _inspecting(session: Session) -> int:
     inspecting = literal(DatasetStatus.INSPECTING, Dataset.status.type, literal_execute=True)
     return session.scalar(select(func.count()).where(Dataset.status == inspecting)) or 0
+
+
+def _undelivered(session: Session) -> int:
+    pending = WebhookDelivery.next_attempt_at.is_not(None)
+    return session.scalar(select(func.count()).select_from(WebhookDelivery).where(pending)) or 0
 
 
 def _workers(session: Session, speeds: Mapping[str, float]) -> tuple[WorkerState, ...]:

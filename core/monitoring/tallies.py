@@ -33,6 +33,7 @@ class Tallied(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     FENCED = "fenced"
     SCHEDULER_ROUND = "scheduler_round"
+    WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from core.tables.datasets import Dataset, Upload
 from core.tables.jobs import Job, JobAttempt, JobEvent, JobLabel
 from core.tables.monitoring import Tally, TallyEntry
 from core.tables.records import Artifact, JobLogChunk, JobMetric
+from core.tables.webhooks import Webhook, WebhookDelivery
 from core.tables.workers import Worker
 
 __all__ = [
@@ -25,5 +26,7 @@ __all__ = [
     "TallyEntry",
     "Tenant",
     "Upload",
+    "Webhook",
+    "WebhookDelivery",
     "Worker",
 ]

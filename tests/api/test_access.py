@@ -9,6 +9,8 @@ import pytest
 from core.access.scopes import Scope
 from core.jobs.lifecycle import JobStatus
 from core.tables import Artifact, Dataset, Job
+from core.webhooks import service as webhooks
+from core.webhooks.schemas import WebhookCreate
 from tests.api.conftest import RunningApi
 from tests.api.routes_of import Operation, operations_of
 from tests.factories import make_dataset, make_job, make_tenant
@@ -26,6 +28,8 @@ BODIES: dict[Operation, dict[str, Any]] = {
             "step": "1min",
         }
     },
+    Operation("POST", "/v1/webhooks"): {"json": {"url": "https://hooks.example.org/"}},
+    Operation("PATCH", "/v1/webhooks/{webhook_id}"): {"json": {"name": "another"}},
 }
 
 
@@ -82,6 +86,8 @@ def test_a_key_without_the_scope_may_not_even_learn_whether_a_thing_exists(api: 
         ("DELETE", "jobs"): Scope.JOBS_WRITE,
         ("GET", "queue"): Scope.JOBS_READ,
         ("GET", "capabilities"): Scope.JOBS_READ,
+        **{(verb, "webhooks"): Scope.ADMIN for verb in ("GET", "POST", "PATCH", "DELETE")},
+        **{(verb, "deliveries"): Scope.ADMIN for verb in ("GET", "POST")},
     }
     for operation in closed_operations(api):
         scope = needed[operation.method, operation.path.split("/")[2]]
@@ -104,11 +110,13 @@ def test_admin_may_everything_of_its_tenant(api: RunningApi) -> None:
 
 
 @pytest.fixture
-def others(any_api: RunningApi) -> tuple[str, str]:
-    """A dataset and a job, with a file, of another tenant."""
+def others(any_api: RunningApi) -> dict[str, str]:
+    """A dataset, a job with a file, and a webhook with a delivery, of another tenant."""
     with any_api.db.sessions.begin() as session:
         tenant = make_tenant(session, "rival")
         dataset = make_dataset(session, tenant)
+        asked = WebhookCreate(url="https://hooks.example.org/")
+        webhook = webhooks.create(session, tenant.id, asked, any_api.settings)
         job = make_job(session, JobStatus.QUEUED, tenant, dataset)
         session.add(
             Artifact(
@@ -123,18 +131,23 @@ def others(any_api: RunningApi) -> tuple[str, str]:
             )
         )
         any_api.storage.put_bytes(f"tenants/{tenant.id}/jobs/{job.id}/a1-t1/model.ckpt", b"abc")
-        return job.id, dataset.id
+        delivery = webhooks.list_deliveries(session, tenant.id, webhook.id).items[0]
+        return {
+            "job_id": job.id,
+            "dataset_id": dataset.id,
+            "webhook_id": webhook.id,
+            "delivery_id": delivery.id,
+        }
 
 
 def test_what_another_tenant_has_is_not_found_on_any_route(
-    any_api: RunningApi, others: tuple[str, str]
+    any_api: RunningApi, others: dict[str, str]
 ) -> None:
-    job_id, dataset_id = others
     owner = any_api.client_of("rival")
     for operation in closed_operations(any_api):
         if not operation.is_about_one_thing:
             continue
-        url = operation.url(job_id=job_id, dataset_id=dataset_id)
+        url = operation.url(**others)
         body = BODIES.get(operation, {})
         answer = any_api.client.request(operation.method, url, **body)
         assert answer.status_code == 404, operation
@@ -150,13 +163,13 @@ def test_what_another_tenant_has_is_not_found_on_any_route(
 
 @pytest.mark.usefixtures("others")
 def test_lists_hold_only_ones_own(any_api: RunningApi) -> None:
-    for path in ("/v1/jobs", "/v1/datasets"):
+    for path in ("/v1/jobs", "/v1/datasets", "/v1/webhooks"):
         assert any_api.client.get(path).json()["items"] == []
         assert len(any_api.client_of("rival").get(path).json()["items"]) == 1
 
 
-def test_another_tenants_dataset_cannot_be_trained_on(any_api: RunningApi, others: tuple[str, str]) -> None:
-    answer = any_api.client.post("/v1/jobs", json={"dataset_id": others[1]})
+def test_another_tenants_dataset_cannot_be_trained_on(any_api: RunningApi, others: dict[str, str]) -> None:
+    answer = any_api.client.post("/v1/jobs", json={"dataset_id": others["dataset_id"]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/dataset_id"
     with any_api.db.readers.begin() as session:

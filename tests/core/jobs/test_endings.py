@@ -355,12 +355,12 @@ def test_a_transition_happens_only_where_the_table_has_it(database: Database, st
         with database.sessions.begin() as session:
             job = make_job(session, start)
             values = {"reason_code": "internal", "lease_until": later(db_now(), 30)}
-            moved = repository.transition(session, job.id, to, NewEvent("job.moved"), values=values)
+            moved = repository.transition(session, job.id, to, NewEvent("job.changed"), values=values)
 
         assert (moved is not None) == (to in TRANSITIONS[start]), to
         with database.readers.begin() as session:
             events = reading.list_events(session, job.tenant_id, job.id).items
-        assert (events[-1].type == "job.moved") == (moved is not None)
+        assert (events[-1].type == "job.changed") == (moved is not None)
 
 
 def test_events_of_writers_at_once_are_numbered_without_gaps(database: Database) -> None:

@@ -136,7 +136,7 @@ def test_scrapes_within_a_few_seconds_cost_one_look(sqlite: Database) -> None:
     first = list(collector.collect())
     assert [family.name for family in collector.collect()] == [family.name for family in first]
 
-    assert len([statement for statement in statements if statement.startswith("SELECT")]) == 6
+    assert len([statement for statement in statements if statement.startswith("SELECT")]) == 7
 
 
 def test_without_a_database_nothing_is_said_but_that(sqlite: Database) -> None:

@@ -13,7 +13,7 @@ ASK = "from trainer.native.library import why_no_kernels; print(why_no_kernels()
 
 
 def hasty_compiler(folder: Path) -> Path:
-    """The machine's own, with a line in `folder/calls` for each call; it leaves out what takes half a minute."""
+    """The machine's own without what takes it half a minute; each call leaves a line in `folder/calls`."""
     hasty = folder / "cc"
     command = f'{" ".join(_compiler())} "$@" -O0 -fno-schedule-insns'
     hasty.write_text(f"#!/bin/sh\necho >> {folder / 'calls'}\nexec {command}\n")

@@ -42,7 +42,7 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_postgres_url(postgres_server: str) -> Iterator[str]:
     """One migrated database that the tests hand on, emptied."""
-    with _new_database(postgres_server) as url:
+    with new_database(postgres_server) as url:
         migrations.upgrade(url)
         yield url
 
@@ -77,7 +77,7 @@ def postgres_url(migrated_postgres_url: str) -> str:
 @pytest.fixture
 def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """A Postgres database without tables."""
-    with _new_database(postgres_server) as url:
+    with new_database(postgres_server) as url:
         yield url
 
 
@@ -113,7 +113,8 @@ def postgres(postgres_url: str) -> Iterator[Database]:
 
 
 @contextmanager
-def _new_database(server: str) -> Iterator[str]:
+def new_database(server: str) -> Iterator[str]:
+    """The URL of a database without tables; it is dropped in the end."""
     name = f"foretrain_test_{uuid4().hex[:12]}"
     _administer(server, f'CREATE DATABASE "{name}"')
     yield make_url(server).set(database=name).render_as_string(hide_password=False)
@@ -143,7 +144,12 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture
 def s3_url(s3_server: str) -> str:
     """A fresh bucket, and a prefix in it. Its credentials are S3_KEY_ID and S3_SECRET."""
-    url = f"s3://bucket-{uuid4().hex[:12]}/some/prefix?endpoint={s3_server}&region=us-east-1&allow_http=true"
+    return new_bucket(s3_server)
+
+
+def new_bucket(server: str) -> str:
+    """The URL of a prefix in it, on that S3 endpoint."""
+    url = f"s3://bucket-{uuid4().hex[:12]}/some/prefix?endpoint={server}&region=us-east-1&allow_http=true"
     create_bucket(url, access_key_id=S3_KEY_ID, secret_access_key=S3_SECRET)
     return url
 

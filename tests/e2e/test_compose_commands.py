@@ -70,7 +70,7 @@ class Deployment:
             "http://objects:8333", self.storage_endpoint
         )
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {"PATH": path, "HOME": str(folder), **asked}
+        return {"PATH": path, "HOME": str(folder), "XDG_CACHE_HOME": str(users_cache()), **asked}
 
     def run_once(self, service: str, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -101,6 +101,11 @@ class Deployment:
         while self.run_once(service, self.health_check(service)).returncode != 0:
             log = (self.data / f"{service}.log").read_text()
             assert time.monotonic() < deadline, f"{service} does not get healthy:\n{log}"
+
+
+def users_cache() -> Path:
+    """Where this machine keeps the compiled kernels: making them again would take half a minute."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def free_port() -> int:

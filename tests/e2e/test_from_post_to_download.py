@@ -1,4 +1,7 @@
-"""The main path with nothing replaced: real HTTP, real queue, real training, per database and storage."""
+"""The main path with nothing replaced: real HTTP, real queue, real training, on Postgres and S3.
+
+On SQLite and a folder it is that of test_resume.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import pytest
 
 from core.jobs.schemas import JobCreate, JobRead
 from foretrain.client import Client
-from tests.conftest import S3_KEY_ID, S3_SECRET
+from tests.conftest import S3_KEY_ID, S3_SECRET, new_bucket, new_database
 from tests.launching import Launcher
 from trainer.spec import TrainingSpec
 
@@ -38,19 +41,19 @@ ARTIFACTS = {
 }
 
 
-@pytest.fixture(params=["sqlite and folder", "postgres and s3"])
-def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def client(
+    postgres_server: str, s3_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
     """A client of a whole running service."""
-    environment: dict[str, str] = {}
-    if request.param == "postgres and s3":
+    with ExitStack() as stack:
         environment = {
-            "FORETRAIN_DATABASE_URL": request.getfixturevalue("postgres_url"),
-            "FORETRAIN_STORAGE_URL": request.getfixturevalue("s3_url"),
+            "FORETRAIN_DATABASE_URL": stack.enter_context(new_database(postgres_server)),
+            "FORETRAIN_STORAGE_URL": new_bucket(s3_server),
             "FORETRAIN_STORAGE_ACCESS_KEY_ID": S3_KEY_ID,
             "FORETRAIN_STORAGE_SECRET_ACCESS_KEY": S3_SECRET,
         }
-    with ExitStack() as stack:
-        service = Launcher(stack, environment).start(tmp_path / "data")
+        service = Launcher(stack, environment).start(tmp_path_factory.mktemp("service") / "data")
         yield stack.enter_context(Client(service.url, service.key))
 
 
@@ -84,7 +87,6 @@ def test_a_posted_job_becomes_a_checkpoint_that_the_stock_library_forecasts_the_
     assert "equal within the tolerance" in stock.stdout
 
 
-@pytest.mark.parametrize("client", ["sqlite and folder"], indirect=True)
 def test_a_job_whose_data_turn_out_unusable_fails_with_the_reason(client: Client, tmp_path: Path) -> None:
     """Nothing in the schema shows it: each series is long enough, but the observed values are not."""
     file = tmp_path / "gaps.csv"

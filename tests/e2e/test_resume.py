@@ -1,7 +1,8 @@
-"""A job whose trainer, worker or service ends in the middle of training comes out as if nothing had."""
+"""A service at work: a job comes out as if nothing had happened to it, whatever did; another is cancelled."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ TRAINING = TrainingSpec(
     max_train_windows=128,
     log_every_n_steps=1,
 )
+ENDLESS = TRAINING.model_copy(update={"epochs": 1000})
 # States are stored several times an epoch; a lost worker is noticed soon.
 QUICK = {"FORETRAIN_CHECKPOINT_SECONDS": "0.2", "FORETRAIN_LEASE_SECONDS": "3"}
 
@@ -60,17 +62,19 @@ class Place:
     def client(self) -> Client:
         return Client(self.service.url, self.service.key)
 
-    def submit(self) -> str:
+    def submit(self, training: TrainingSpec = TRAINING) -> str:
         with self.client() as client:
-            return client.submit(JobCreate(dataset_id=self.dataset_id, training=TRAINING)).id
+            return client.submit(JobCreate(dataset_id=self.dataset_id, training=training)).id
 
-    def state(self, job_id: str) -> ArtifactRead:
-        """What the job would go on from, as soon as it is stored."""
+    def state(self, job_id: str, attempt: int) -> ArtifactRead:
+        """What the job would go on from, as soon as this attempt has stored it."""
+
+        def look() -> ArtifactRead | None:
+            listed = client.list_artifacts(job_id)
+            return next((one for one in listed if (one.name, one.attempt) == (STATE, attempt)), None)
+
         with self.client() as client:
-            return eventually(
-                lambda: next((one for one in client.list_artifacts(job_id) if one.name == STATE), None),
-                2 * DEADLINE,
-            )
+            return eventually(look, 2 * DEADLINE)
 
     def end(self, job_id: str) -> JobRead:
         with self.client() as client:
@@ -104,28 +108,58 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_csv: Path) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def undisturbed(place: Place) -> Trace:
+def undisturbed(place: Place) -> str:
+    """The id of a job that nothing happened to."""
     job_id = place.submit()
     assert place.end(job_id).status == "succeeded"
-    return place.trace(job_id)
+    return job_id
 
 
-@pytest.mark.parametrize(
-    ("victim", "counted"), [("trainer", (1, 0)), ("worker", (1, 0)), ("service", (0, 1))]
-)
 def test_an_interrupted_job_ends_with_the_very_weights_of_an_undisturbed_one(
-    place: Place, undisturbed: Trace, victim: str, counted: tuple[int, int]
+    place: Place, undisturbed: str
 ) -> None:
     job_id = place.submit()
-    state = place.state(job_id)
-    place.interrupt(victim)
+    states = []
+    for attempt, victim in enumerate(("trainer", "worker", "service"), start=1):
+        states.append(place.state(job_id, attempt))
+        place.interrupt(victim)
 
     job = place.end(job_id)
 
     assert job.status == "succeeded", job.status_reason
-    assert (job.attempt, (job.failures, job.preemptions)) == (2, counted)
+    assert (job.attempt, job.failures, job.preemptions) == (4, 2, 1)
     assert job.warnings == []
-    gone_on_with = min(point.step for point in place.losses(job_id) if point.attempt == 2)
-    assert state.step is not None
-    assert gone_on_with > state.step
-    assert place.trace(job_id) == undisturbed
+    losses = place.losses(job_id)
+    for attempt, state in enumerate(states, start=2):
+        steps = [point.step for point in losses if point.attempt == attempt]
+        assert state.step is not None
+        assert all(step > state.step for step in steps), (attempt, state.step)
+    assert losses[-1].attempt == job.attempt
+    assert place.trace(job_id) == place.trace(undisturbed)
+
+
+def test_what_is_downloaded_is_what_was_listed(place: Place, undisturbed: str, tmp_path: Path) -> None:
+    with place.client() as client:
+        listed = {one.name: one.sha256 for one in client.list_artifacts(undisturbed)}
+        for name in listed:
+            client.download(undisturbed, name, tmp_path / name)
+
+    assert "model.ckpt" in listed
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()} == listed
+
+
+def test_a_job_that_is_cancelled_while_it_trains_leaves_its_last_weights(place: Place) -> None:
+    job_id = place.submit(ENDLESS)
+    with place.client() as client:
+
+        def trains() -> bool:
+            progress = client.get_job(job_id).progress
+            return progress is not None and progress.step > 0
+
+        eventually(trains, 2 * DEADLINE)
+        client.cancel(job_id)
+        ended = client.await_job(job_id, poll_seconds=0.2)
+        kept = {artifact.name: artifact.complete for artifact in client.list_artifacts(job_id)}
+
+    assert (ended.status, ended.stop_reason) == ("cancelled", "cancelled")
+    assert kept["last.ckpt"] is False

@@ -90,20 +90,13 @@ def refusal_of(metrics_file: Path, *options: str) -> str:
     return " ".join(errors.split())
 
 
-def test_ctrl_c_stops_after_the_step_and_says_how_to_go_on(metrics_file: Path) -> None:
-    endless = ["--epochs", "1000", "--early-stopping-patience", "0"]
-
-    shown = stop_after_first_epoch(metrics_file, *endless, "--out", "stopped")
-
-    assert "Stopped at step" in shown
-    assert "--resume" in shown
-    assert (metrics_file.parent / "stopped" / "last.ckpt").stat().st_size > 0
-
-
-def test_a_stopped_training_goes_on_where_it_was(metrics_file: Path) -> None:
+def test_ctrl_c_stops_after_the_step_and_the_training_goes_on_where_it_was(metrics_file: Path) -> None:
     training = ["--epochs", "30", "--early-stopping-patience", "0", "--out", "run"]
-    stop_after_first_epoch(metrics_file, *training)
+    stopped = stop_after_first_epoch(metrics_file, *training)
 
+    assert "Stopped at step" in stopped
+    assert "--resume" in stopped
+    assert (metrics_file.parent / "run" / "last.ckpt").stat().st_size > 0
     assert "--resume" in refusal_of(metrics_file, *training)
     assert "another spec" in refusal_of(metrics_file, *training, "--resume", "--dropout", "0.2")
     with start(metrics_file, *training, "--resume") as process:

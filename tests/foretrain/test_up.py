@@ -5,6 +5,8 @@ import re
 import signal
 import socket
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -64,16 +66,21 @@ def test_ctrl_c_leaves_nothing_running(launcher: Launcher, tmp_path: Path) -> No
     assert not (tmp_path / "data" / "run" / "url").exists()
 
 
-def test_a_second_one_on_the_same_data_is_refused(launcher: Launcher, tmp_path: Path) -> None:
-    service = launcher.start(tmp_path / "data")
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """For tests that leave it as it is."""
+    with ExitStack() as stack:
+        yield Launcher(stack).start(tmp_path_factory.mktemp("up") / "data")
 
-    second = launcher.launch(tmp_path / "data")
+
+def test_a_second_one_on_the_same_data_is_refused(launcher: Launcher, running: Service) -> None:
+    second = launcher.launch(running.data_dir)
 
     _, error = second.communicate(timeout=DEADLINE)
     assert second.returncode == 2
-    assert f"already runs on {service.url}" in error
+    assert f"already runs on {running.url}" in error
     assert "Traceback" not in error
-    assert list_jobs(service).status_code == 200
+    assert list_jobs(running).status_code == 200
 
 
 def test_a_taken_port_is_refused_before_anything_is_started(launcher: Launcher, tmp_path: Path) -> None:
@@ -115,14 +122,22 @@ def test_a_broker_left_by_a_killed_run_is_ended_by_the_next_one(launcher: Launch
     assert guard.ends_within(DEADLINE)
 
 
-@pytest.mark.parametrize("program", ["foretrain worker", "valkey-server"])
-def test_a_child_that_dies_is_started_again(launcher: Launcher, tmp_path: Path, program: str) -> None:
+def test_a_child_that_dies_is_started_again(launcher: Launcher, tmp_path: Path) -> None:
     service = launcher.start(tmp_path / "data")
-    before = service.pid_of(program)
+    for program in ("foretrain worker", "valkey-server"):
+        before = service.pid_of(program)
 
-    os.kill(before, signal.SIGKILL)
+        os.kill(before, signal.SIGKILL)
 
-    eventually(lambda: service.pid_of(program) != before, DEADLINE)
+        eventually(lambda before=before, program=program: service.pid_of(program) != before, DEADLINE)
+    assert service.stop(signal.SIGTERM) == 0
+
+
+def test_a_deep_folder_with_a_space_in_its_name_serves_as_well(launcher: Launcher, tmp_path: Path) -> None:
+    service = launcher.start(tmp_path / "my data" / ("deep" * 30))
+    service.pid_of("valkey-server")
+
+    assert list_jobs(service).status_code == 200
     assert service.stop(signal.SIGTERM) == 0
 
 
@@ -137,20 +152,11 @@ def test_it_ends_with_its_stdin_when_told_so(launcher: Launcher, tmp_path: Path)
     assert service.process.wait() == 0
 
 
-def test_everything_is_for_its_owner_alone(launcher: Launcher, tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
-    launcher.start(data_dir)
+def test_everything_is_for_its_owner_alone(running: Service) -> None:
+    data_dir = running.data_dir
 
     assert mode_of(data_dir) == 0o700
     assert mode_of(data_dir / "api_key") == 0o600
     assert mode_of(data_dir / "foretrain.db") == 0o600
     assert mode_of(data_dir / "run" / "broker.sock") == 0o700
     assert "port 0" in (data_dir / "run" / "broker" / "valkey.conf").read_text().splitlines()
-
-
-def test_a_deep_folder_with_a_space_in_its_name_serves_as_well(launcher: Launcher, tmp_path: Path) -> None:
-    service = launcher.start(tmp_path / "my data" / ("deep" * 30))
-    service.pid_of("valkey-server")
-
-    assert list_jobs(service).status_code == 200
-    assert service.stop(signal.SIGTERM) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.trainer.stock_script import StockLibraries, loaded_stock_libraries
 from trainer.dataset.inspection import inspect
 from trainer.dataset.schema import DatasetMapping
 from trainer.dataset.series import SeriesData
@@ -20,7 +22,7 @@ from trainer.recipe import DatasetFile, TrainingResult, train
 from trainer.spec import TrainingSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from trainer.events import TrainerEvent, Wish
@@ -108,6 +110,20 @@ def dataset_file(series: SeriesData, path: Path) -> DatasetFile:
     return DatasetFile(path, "parquet", DatasetMapping(), inspect(path, "parquet", DatasetMapping()))
 
 
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Runs without the figures of their report: those take nine tenths of a small run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.artifacts.write_report", lambda path, _: path.write_text("", encoding="utf-8"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def _undrawn() -> Iterator[None]:
+    with undrawn():
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Threads that wait for each other make a network of this size several times slower."""
@@ -152,11 +168,14 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def run_training(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
-    """Train on a small fleet on a plain CPU; keyword arguments change the spec."""
+    """Train on a small fleet on a plain CPU; keyword arguments change the spec. An empty file stands for the
+    report unless it is asked for.
+    """
 
     def run(
         series: SeriesData,
         *,
+        report: bool = False,
         observer: ListObserver | None = None,
         hardware: Hardware = PLAIN_CPU,
         **changes: Any,
@@ -164,7 +183,8 @@ def run_training(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trai
         folder = tmp_path_factory.mktemp("run")
         data, spec = dataset_file(series, folder / "data.parquet"), small_spec(**changes)
         watcher = observer or ListObserver()
-        result = train(spec, data, folder / "out", watcher, hardware=hardware)
+        with nullcontext() if report else undrawn():
+            result = train(spec, data, folder / "out", watcher, hardware=hardware)
         return Trained(data, spec, folder / "out", watcher, result)
 
     return run
@@ -175,7 +195,14 @@ def two_targets(run_training: Callable[..., Trained]) -> Trained:
     """Two metrics with names that pytorch-forecasting chokes on, one with a gap, one series too short."""
     series = fleet([90, 80, 70, 12], ("cpu", "net.in"))
     series.observed["net.in"][20:30] = False
-    return run_training(series, target_metrics=["cpu", "net.in"], epochs=2, accumulate_grad_batches=4)
+    changes = {"target_metrics": ["cpu", "net.in"], "epochs": 2, "accumulate_grad_batches": 4}
+    return run_training(series, report=True, **changes)
+
+
+@pytest.fixture(scope="session")
+def stock_libraries() -> Iterator[StockLibraries]:
+    with loaded_stock_libraries() as loaded:
+        yield loaded
 
 
 @pytest.fixture

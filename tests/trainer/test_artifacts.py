@@ -14,10 +14,10 @@ from pytorch_forecasting import TemporalFusionTransformer
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.trainer.stock_script import run_stock_example
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.trainer.stock_script import StockLibraries
 
 NAMES = [
     "model.safetensors",
@@ -42,8 +42,10 @@ def test_every_artifact_is_there_and_reported_when_it_is_whole(two_targets: Any)
 
 
 @pytest.mark.slow
-def test_stock_libraries_repeat_our_forecasts_of_two_targets(two_targets: Any) -> None:
-    script = run_stock_example(two_targets.out_dir)
+def test_stock_libraries_repeat_our_forecasts_of_two_targets(
+    two_targets: Any, stock_libraries: StockLibraries
+) -> None:
+    script = stock_libraries.run_example(two_targets.out_dir)
 
     assert script.returncode == 0, script.stderr
     assert "cpu: 12 steps x 3 quantiles" in script.stdout
@@ -54,7 +56,7 @@ def test_stock_libraries_repeat_our_forecasts_of_two_targets(two_targets: Any) -
 @pytest.mark.slow
 @pytest.mark.parametrize("normalizer", ["window_robust", "none"])
 def test_stock_libraries_repeat_our_forecasts_of_one_target(
-    run_training: Any, make_series: Any, normalizer: str
+    run_training: Any, make_series: Any, stock_libraries: StockLibraries, normalizer: str
 ) -> None:
     series = make_series([90, 80, 70], ("cpu_percent", "plan", "fan"))
     series.values["cpu_percent"][:90] = 50.0  # flat: its scale is the floor
@@ -62,20 +64,22 @@ def test_stock_libraries_repeat_our_forecasts_of_one_target(
         series, normalizer=normalizer, known_covariates=["plan", "hour_of_day"], observed_covariates=["fan"]
     )
 
-    script = run_stock_example(trained.out_dir)
+    script = stock_libraries.run_example(trained.out_dir)
 
     assert script.returncode == 0, script.stdout + script.stderr
 
 
 @pytest.mark.slow
-def test_the_script_notices_forecasts_that_differ(two_targets: Any, tmp_path: Path) -> None:
+def test_the_script_notices_forecasts_that_differ(
+    two_targets: Any, stock_libraries: StockLibraries, tmp_path: Path
+) -> None:
     for name in ("model.ckpt", "stock_example.py"):
         (tmp_path / name).write_bytes((two_targets.out_dir / name).read_bytes())
     example = json.loads((two_targets.out_dir / "example.json").read_text())
     example["columns"]["m000"] = [value + 0.01 for value in example["columns"]["m000"]]
     (tmp_path / "example.json").write_text(json.dumps(example))
 
-    script = run_stock_example(tmp_path)
+    script = stock_libraries.run_example(tmp_path)
 
     assert script.returncode == 1
     assert "DIFFERENT" in script.stdout

@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainer.stock_script import run_stock_example
 from trainer.scaling import centre_and_scale
 
 if TYPE_CHECKING:
-    pass
+    from tests.trainer.stock_script import StockLibraries
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +34,7 @@ def gappy_fleet(make_series: Any, targets: list[str]) -> Any:
 @pytest.mark.parametrize("targets", [1, 4])
 @pytest.mark.parametrize("normalizer", ["window_standard", "series_robust"])
 def test_stock_repeats_forecasts_of_known_and_new_servers_across_gaps(
-    run_training: Any, make_series: Any, targets: int, normalizer: str
+    run_training: Any, make_series: Any, stock_libraries: StockLibraries, targets: int, normalizer: str
 ) -> None:
     names = TARGETS[:targets]
     trained = run_training(
@@ -44,7 +43,7 @@ def test_stock_repeats_forecasts_of_known_and_new_servers_across_gaps(
         observed_covariates=["fan"],
         normalizer=normalizer,
     )
-    script = run_stock_example(trained.out_dir)
+    script = stock_libraries.run_example(trained.out_dir)
 
     assert script.returncode == 0, script.stdout + script.stderr
     assert script.stdout.count("12 steps x 3 quantiles") == targets
@@ -65,7 +64,9 @@ def test_a_new_servers_scale_is_that_of_its_own_rows_before_the_forecast(
     assert frame[frame["known"]]["m000_scale"].isna().all()
 
 
-def test_the_script_would_notice_the_scale_of_the_fleet(run_training: Any, make_series: Any) -> None:
+def test_the_script_would_notice_the_scale_of_the_fleet(
+    run_training: Any, make_series: Any, stock_libraries: StockLibraries
+) -> None:
     trained = run_training(make_series([90, 80, 70]), normalizer="series_robust")
     path = trained.out_dir / "example.json"
     example = json.loads(path.read_text())
@@ -73,13 +74,15 @@ def test_the_script_would_notice_the_scale_of_the_fleet(run_training: Any, make_
     example["columns"]["m000_centre"] = [None if value is None else value + 1 for value in centres]
     path.write_text(json.dumps(example))
 
-    assert run_stock_example(trained.out_dir).returncode == 1
+    assert stock_libraries.run_example(trained.out_dir).returncode == 1
 
 
-def test_a_lone_series_without_a_name_is_repeated_too(run_training: Any, make_series: Any) -> None:
+def test_a_lone_series_without_a_name_is_repeated_too(
+    run_training: Any, make_series: Any, stock_libraries: StockLibraries
+) -> None:
     series = replace(make_series([90]), series_names=["all"])
     trained = run_training(series, static_categoricals=None, normalizer="series_standard")
-    script = run_stock_example(trained.out_dir)
+    script = stock_libraries.run_example(trained.out_dir)
 
     assert script.returncode == 0, script.stdout + script.stderr
     assert "6 steps x 3 quantiles" in script.stdout

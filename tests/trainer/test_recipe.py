@@ -129,7 +129,7 @@ def empty_working_directory(tmp_path: Path) -> Iterator[Path]:
 def test_nothing_is_left_in_the_working_directory(
     run_training: Any, make_series: MakeSeries, empty_working_directory: Path
 ) -> None:
-    run_training(make_series([80]))
+    run_training(make_series([80]), report=True)
 
     assert list(empty_working_directory.iterdir()) == []
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     MakeSeries = Callable[..., SeriesData]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_undrawn")]
 
 STEPS_PER_EPOCH = 4
 CHANGES: dict[str, Any] = {

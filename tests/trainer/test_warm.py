@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_the_program_takes_all_that_an_order_can_hold(tmp_path: Path) -> None:
     order = f'{{"run_dir": "{tmp_path}", "threads": 1, "memory_limit": 4000000000, "memory_kills": 2}}\n'
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "trainer.warm"],
-        env={"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

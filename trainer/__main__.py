@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.errors import CannotResume, TrainerError
+from trainer.errors import CannotResume, RankLost, TrainerError
 from trainer.events import Failed, Warned
 from trainer.loading import quick_imports
 from trainer.memory import limit_memory
-from trainer.pipe import STDIN, SupervisorPipe, take_stdout
+from trainer.pipe import STDIN, SupervisorPipe, end_likewise, take_stdout
 from trainer.threads import let_threads_sleep
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ def main() -> int:
     observer = SupervisorPipe(take_stdout(), STDIN)
     try:
         _run(arguments, observer)
+    except RankLost as error:
+        # As with one process: its supervisor sees a crash, or a kill for want of memory, and tries again.
+        traceback.print_exc()
+        end_likewise(error.return_code)
     except TrainerError as error:
         if error.code not in USERS_MISTAKES:
             traceback.print_exc()
@@ -81,7 +85,7 @@ def _run(arguments: argparse.Namespace, observer: Observer) -> None:
     if arguments.memory_limit is not None:
         # Needed later; a library that is half loaded when memory ends is beyond repair.
         importlib.import_module("torch.utils.tensorboard")
-        limit_memory(arguments.memory_limit)
+        limit_memory(arguments.memory_limit // spec.devices)
     start = partial(
         train,
         spec,

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from trainer.parallel.ranks import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
+    from torch import Tensor
 
+    from trainer.parallel.ranks import Ranks
     from trainer.split import Windows
     from trainer.windows import Batch, WindowSource
+
+
+SHARE = "share_of_batch"
 
 
 class WindowBatches:
@@ -23,6 +30,10 @@ class WindowBatches:
     In order, at even distances where only `at_most` are taken. With `shuffle_seed` each epoch has its own
     order, and its own choice of `at_most`; and `unknown_share` of the windows hide their categories, so that
     code 0 is trained. All of it depends on seed and epoch alone.
+
+    Several ranks have a part of every batch each. Its x then has SHARE: of all that the batch's loss is the
+    mean over, the part that is seen by this rank. Where there are fewer windows than ranks, some have one
+    that counts for nothing.
     """
 
     def __init__(
@@ -34,6 +45,7 @@ class WindowBatches:
         shuffle_seed: int | None = None,
         at_most: int | None = None,
         unknown_share: float = 0.0,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.source = source
         self.windows = windows
@@ -41,6 +53,7 @@ class WindowBatches:
         self.size = windows.total if at_most is None else min(windows.total, at_most)
         self._shuffle_seed = shuffle_seed
         self._unknown_share = unknown_share
+        self._ranks = ranks
         self._epoch = 0
         self.first_window = 0
         self.sampler, self.batch_sampler = self, None  # where Lightning looks for set_epoch
@@ -58,14 +71,29 @@ class WindowBatches:
     def __iter__(self) -> Iterator[Batch]:
         ordinals, unknown = self._draw()
         series, origins = self.windows.locate(ordinals)
-        series_index = torch.from_numpy(series).to(self.source.device)
-        origin_rows = torch.from_numpy(origins).to(self.source.device)
-        hidden = None if unknown is None else torch.from_numpy(unknown).to(self.source.device)
+        places = [series, origins] if unknown is None else [series, origins, unknown]
+        columns = [torch.from_numpy(column).to(self.source.device) for column in places]
+        cut = self.source.batch if self._ranks.count == 1 else self._own_part
         for start in range(self.first_window, self.size, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield self.source.batch(
-                series_index[part], origin_rows[part], None if hidden is None else hidden[part]
-            )
+            yield cut(*(column[start : start + self.batch_size] for column in columns))
+
+    def _own_part(self, series: Tensor, origins: Tensor, unknown: Tensor | None = None) -> Batch:
+        own = self._ranks.share_of(len(series))
+        is_there = own.stop > own.start
+        taken = own if is_there else slice(0, 1)
+        x, (actual, weights) = self.source.batch(
+            series[taken], origins[taken], None if unknown is None else unknown[taken]
+        )
+        if not is_there:
+            return x | {SHARE: 0.0}, (actual, _nothing(actual))
+        return x | {SHARE: self._share(origins, own)}, (actual, weights)
+
+    def _share(self, origins: Tensor, own: slice) -> Tensor | float:
+        seen = self.source.seen_steps(origins)
+        if seen is None:
+            return len(origins[own]) / len(origins)
+        share: Tensor = seen[own].sum() / seen.sum().clamp(min=1.0)
+        return share
 
     def _draw(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
         """The epoch's windows in order, and which of them hide their categories."""
@@ -76,6 +104,13 @@ class WindowBatches:
         if not self._unknown_share:
             return ordinals, None
         return ordinals, random.random(self.size) < self._unknown_share
+
+
+def _nothing(actual: Any) -> Any:
+    """Weights of zero, a tensor per target where there are several."""
+    if isinstance(actual, list):
+        return [torch.zeros_like(part) for part in actual]
+    return torch.zeros_like(actual)
 
 
 def spread(total: int, at_most: int) -> npt.NDArray[np.int64]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import torch
 
 from trainer.divergence import check_validation_loss
 from trainer.events import CheckpointSaved
-from trainer.observer import obey_stop_wish
+from trainer.observer import StopRequested, obey_stop_wish
+from trainer.parallel.ranks import ALONE
 from trainer.state import Best, Weights, own_copy
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from trainer.events import CheckpointName, StopReason
     from trainer.model import ForecastModel
     from trainer.observer import Observer
+    from trainer.parallel.ranks import Ranks
     from trainer.reporting import ScalarLog
     from trainer.run_size import RunSize
 
@@ -99,8 +102,11 @@ class BestWeights(pl.Callback):
 class StopWatch(pl.Callback):
     """Ends training at the end of an optimizer step, when the observer wishes so or time is up."""
 
-    def __init__(self, observer: Observer, deadline: float | None, first_step: int = 0) -> None:
+    def __init__(
+        self, observer: Observer, deadline: float | None, first_step: int = 0, ranks: Ranks = ALONE
+    ) -> None:
         self._observer = observer
+        self._ranks = ranks
         self._deadline = math.inf if deadline is None else deadline  # of time.monotonic()
         self._step = first_step
 
@@ -108,9 +114,42 @@ class StopWatch(pl.Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        if self._observer.stop_wish() == "time_limit" or time.monotonic() >= self._deadline:
+        wish = self._observer.stop_wish()
+        if wish == "time_limit" or self._is_late():
             raise TrainingCut("time_limit")
-        obey_stop_wish(self._observer, self._step)
+        if wish is not None:
+            raise StopRequested(wish, self._step)
 
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
         obey_stop_wish(self._observer, self._step)
+
+    def _is_late(self) -> bool:
+        if math.isinf(self._deadline):
+            return False
+        return bool(self._ranks.agree(time.monotonic() >= self._deadline))
+
+
+class InStep(pl.Callback):
+    """Several ranks hold the same weights, and draw their dropout each by itself.
+
+    What is drawn at a place of the training is the same however a run came there.
+    """
+
+    def __init__(self, ranks: Ranks, seed: int, batch_size: int) -> None:
+        self._ranks, self._seed, self._batch_size = ranks, seed, batch_size
+
+    def on_train_start(self, _: pl.Trainer, pl_module: ForecastModel) -> None:  # type: ignore[override]
+        self._ranks.check_in_step(pl_module.flat.whole)
+
+    def on_validation_start(self, _: pl.Trainer, pl_module: ForecastModel) -> None:  # type: ignore[override]
+        self._ranks.check_in_step(pl_module.flat.whole)
+
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: ForecastModel,  # type: ignore[override] # the only module we train
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        window = pl_module.first_window + batch_idx * self._batch_size
+        torch.manual_seed(self._ranks.seed_of(self._seed, trainer.current_epoch, window))

@@ -69,6 +69,18 @@ class CannotResume(TrainerError):
     """The state of an earlier run is damaged, or not this run's."""
 
 
+class RankLost(TrainerError):
+    """One of the processes of a training on several devices has ended.
+
+    `return_code` is negative for a signal, as subprocess has it.
+    """
+
+    def __init__(self, rank: int, return_code: int) -> None:
+        how = f"by signal {-return_code}" if return_code < 0 else f"with exit code {return_code}"
+        super().__init__(f"the training's process {rank} ended {how}; its log has the reason, if it knew one")
+        self.return_code = return_code
+
+
 class NoSpace(TrainerError):
     """The disk is full."""
 

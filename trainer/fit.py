@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 
-from trainer.callbacks import BestWeights, StopWatch, TrainingCut
+from trainer.callbacks import BestWeights, InStep, StopWatch, TrainingCut
 from trainer.checkpoint import write_checkpoint
 from trainer.errors import CannotResume
 from trainer.forecasting import measure_validation
 from trainer.keeping import StateKeeper, StateSaving
 from trainer.observer import StopRequested, obey_stop_wish
+from trainer.parallel.strategy import FlatDDP
 from trainer.report.inputs import MetricPoint
 from trainer.reporting import Reporting, ScalarLog
 from trainer.state import Best, Position, TrainingState
@@ -50,13 +51,14 @@ def fit(
     """Train until the first limit, early stopping or a wish; the best weights are in the model afterwards.
 
     Goes on from the keeper's newest state, if it has one. `started_at` of time.monotonic() is when the run
-    began, as if it had never been interrupted. Raises StopRequested after `last.ckpt` and the
+    began, as if it had never been interrupted. Several ranks do this together, with an observer that they
+    agree on; the leader alone writes files. Raises StopRequested after `last.ckpt` and the
     state were written, Diverged when the loss stops being a number.
     """
     start = keeper.latest
     obey_stop_wish(observer, 0 if start is None else start.position.step)
     points = [] if start is None else [MetricPoint(*point) for point in start.points]
-    log = ScalarLog(observer, out_dir / TENSORBOARD, points)
+    log = ScalarLog(observer, out_dir / TENSORBOARD if run.ranks.is_leader else None, points)
     try:
         return _Fit(run, out_dir, observer, keeper, log, started_at).finish()
     finally:
@@ -89,7 +91,10 @@ class _Fit:
         minutes = run.spec.max_minutes
         deadline = None if minutes is None else started_at + 60.0 * minutes
         # The order matters: figures are read before the weights are judged, a stop comes last.
-        watchers = [self._reporting, self._best, self._saving, StopWatch(observer, deadline, step)]
+        stop_watch = StopWatch(observer, deadline, step, run.ranks)
+        watchers = [self._reporting, self._best, self._saving, stop_watch]
+        if run.ranks.count > 1:
+            watchers.insert(0, InStep(run.ranks, run.spec.random_seed, run.spec.batch_size))
         self._trainer = _lightning_trainer(run, out_dir, watchers)
 
     def finish(self) -> FittedRun:
@@ -173,6 +178,8 @@ def _best_weights(
     run: PreparedRun, out_dir: Path, observer: Observer, log: ScalarLog, start: TrainingState | None
 ) -> BestWeights:
     def write(name: str, model: ForecastModel, epoch: int, step: int) -> None:
+        if not run.ranks.is_leader:
+            return
         path = out_dir / name
         write_checkpoint(path, model, run.parameters, run.outer_arguments, epoch=epoch, step=step)
 
@@ -184,10 +191,11 @@ def _best_weights(
 
 
 def _lightning_trainer(run: PreparedRun, out_dir: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    spec = run.spec
+    spec, ranks = run.spec, run.ranks
     return pl.Trainer(
         accelerator="gpu" if run.device.type == "cuda" else "cpu",
-        devices=1,
+        devices=ranks.count,
+        strategy=FlatDDP(ranks) if ranks.count > 1 else "auto",
         precision=spec.precision,
         max_epochs=spec.epochs,
         max_steps=spec.max_steps or -1,

@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 class FlatParameters:
     """Makes each parameter a view into `whole`, which the optimizer steps.
 
+    `shared` is its gradient with `notes` numbers behind it, `notes`: one tensor for ranks to add up.
+
     To be made when the network is on its device: moving it would tear the views off. The parameters keep
     their names, shapes and own gradients, so that `state_dict` and autograd see nothing of it.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], notes: int = 0) -> None:
         self.parts = [parameter for parameter in parameters if parameter.requires_grad]
         sizes = [part.numel() for part in self.parts]
         self._starts = dict(zip(self.parts, accumulate(sizes, initial=0), strict=False))
         self.whole = nn.Parameter(torch.cat([part.detach().flatten() for part in self.parts]))
-        self.whole.grad = torch.zeros_like(self.whole)
+        self.shared = self.whole.new_zeros(self.whole.numel() + notes, requires_grad=False)
+        self.whole.grad, self.notes = torch.split(self.shared, [self.whole.numel(), notes])
         self._zeros = torch.split(torch.zeros_like(self.whole), sizes)
         with torch.no_grad():
             for part, values in zip(self.parts, torch.split(self.whole.detach(), sizes), strict=True):

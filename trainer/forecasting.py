@@ -61,3 +61,4 @@ def measure_validation(model: ForecastModel, batches: WindowBatches) -> None:
     with torch.inference_mode():
         for index, batch in enumerate(batches):
             model.validation_step(batch, index)
+    model.on_validation_epoch_end()

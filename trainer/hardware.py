@@ -20,6 +20,7 @@ class Hardware:
     cpu_flags: frozenset[str]
     cpu: str
     cores: int
+    gpus: int = 1  # that this process sees, where there is one
 
     def describe(self) -> dict[str, Any]:
         """For result.json."""
@@ -43,6 +44,7 @@ def detect_hardware() -> Hardware:
         detect_processor(),
         cuda_capability=torch.cuda.get_device_capability(0),
         cuda_device=torch.cuda.get_device_name(0),
+        gpus=torch.cuda.device_count(),
     )
 
 

@@ -31,12 +31,12 @@ class StateKeeper:
     """The newest state of a run, and the newest one known to be sound. Outlives the fits of a run that heals.
 
     `identity` says whose states they are (`state.identity_of`); it is asked for at the first save, for it
-    reads the whole dataset.
+    reads the whole dataset. Without a `path` no file is written: another rank does it.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         identity: Callable[[], dict[str, str]],
         observer: Observer,
         every_seconds: float,
@@ -71,11 +71,13 @@ class StateKeeper:
 
     def keep(self, state: TrainingState, epoch: int, *, is_sound: bool) -> None:
         """Write the file and report it. `is_sound`: the validation was never better than with this state."""
-        identity = self._identity()  # at the first time it takes as long as reading the data
-        started_at = time.monotonic()
         self.latest = state
         if is_sound:
             self.sound = state
+        if self._path is None:
+            return
+        identity = self._identity()  # at the first time it takes as long as reading the data
+        started_at = time.monotonic()
         save_state(self._path, state, identity)
         step = state.position.step
         self._observer.report(CheckpointSaved(name=RESUME_STATE, step=step, epoch=epoch, val_loss=None))

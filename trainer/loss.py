@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from trainer.parallel.ranks import Ranks
 
 
 def stacked(parts: Any) -> Tensor:
@@ -51,6 +54,12 @@ class ValidationLoss:
         else:
             self._counts += weights.sum(dim=(0, 1), dtype=torch.float64)
             self._sums += (losses * weights).sum(dim=(0, 1), dtype=torch.float64)
+
+    def add_up(self, ranks: Ranks) -> None:
+        """Over all ranks, each of which has seen a part."""
+        both = torch.stack((self._sums, self._counts))
+        ranks.add_up(both)
+        self._sums, self._counts = both
 
     def per_target(self) -> list[float]:
         """The loss of each target, NaN for one that was never observed; their sum is `val_loss`."""

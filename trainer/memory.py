@@ -34,6 +34,11 @@ def limit_memory(limit_bytes: int) -> None:
     _set_limit(limit_bytes)
 
 
+def memory_limit() -> int | None:
+    """What `limit_memory` was given, in bytes."""
+    return _limit_bytes
+
+
 def _set_limit(limit_bytes: int) -> None:
     reserved, touched = _data_bytes()
     soft = limit_bytes + reserved - touched

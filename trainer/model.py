@@ -14,12 +14,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - what everybody calls it
 from torch import Tensor, nn
 
+from trainer.batches import SHARE
 from trainer.flat_parameters import FlatParameters
 from trainer.loss import ValidationLoss, observed_mean, quantile_loss, stacked
 from trainer.network import FastTransformer, TrainingStep, fits_step, in_step_order, interpolate_by_matrix
+from trainer.parallel.ranks import ALONE
 from trainer.state import own_copy
 
 if TYPE_CHECKING:
+    from trainer.parallel.ranks import Ranks
     from trainer.schedule import LearningRate
     from trainer.windows import Batch
 
@@ -52,6 +55,15 @@ class StepPlan:
     weight_decay: float
     fused: bool
 
+    def windows_of_batch(self, batch_index: int, first_window: int = 0) -> int:
+        """Of all ranks together."""
+        return min(self.batch_size, self.windows_per_epoch - first_window - batch_index * self.batch_size)
+
+    def ends_group(self, batch_index: int, first_window: int = 0) -> bool:
+        """Whether an optimizer step follows."""
+        done = first_window + (batch_index + 1) * self.batch_size
+        return (batch_index + 1) % self.accumulate == 0 or done >= self.windows_per_epoch
+
     def share_of_group(self, batch_index: int, windows: int, first_window: int = 0) -> float:
         """What a batch's mean loss is multiplied with, so that each window of its group counts alike.
 
@@ -81,9 +93,10 @@ class ForecastModel(FastTransformer):
     levels: Tensor  # the quantiles, on the device
     # Kept on the device, and read from there only when they are reported.
     group_loss: Tensor  # sum over the batches of the accumulated group
+    group_idle: Tensor  # the same of a forecast of zero in scaled space
     train_loss: Tensor  # sum over the groups since the last report, but for those left out
     good_batches: Tensor  # how many batches it sums over
-    idle_loss: Tensor  # the same of a forecast of zero in scaled space
+    idle_loss: Tensor  # as train_loss, of the forecast of zero, nothing left out
     first_loss: Tensor  # of the untrained network's first group
     gradient_norm: Tensor  # of the last optimizer step, before clipping
     bad_steps: Tensor  # optimizer steps left out, in all
@@ -92,8 +105,10 @@ class ForecastModel(FastTransformer):
     group_batches: int
     validation: ValidationLoss
     first_window: int = 0  # of the epoch, in a run that goes on in the middle of one
+    ranks: Ranks = ALONE  # those that train it together
     flat: FlatParameters  # from configure_optimizers on
     _step: TrainingStep | None = None  # over them, from the first batch on that it fits
+    _ends_group: bool = True  # the batch that was trained on last
     _start: dict[int, dict[str, Tensor]] | None = None  # the optimizer's state of a run that goes on
 
     def prepare(self, plan: StepPlan) -> None:
@@ -103,7 +118,7 @@ class ForecastModel(FastTransformer):
         for name in COUNTERS:
             setattr(self, name, torch.zeros((), device=self.device))
         self.first_loss = torch.full((), torch.nan, device=self.device)
-        self.group_loss = torch.zeros((), device=self.device)
+        self.group_loss = self.group_idle = torch.zeros((), device=self.device)
         self.group_batches = self.train_batches = 0
 
     def reset_train_loss(self) -> None:
@@ -143,12 +158,16 @@ class ForecastModel(FastTransformer):
         return _rescaled(prediction, target_scale)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, idle_loss = self._losses(batch)
-        self.idle_loss = self.idle_loss + idle_loss
+        loss, idle = self._losses(batch)
+        share = batch[0].get(SHARE)
+        if share is not None:
+            loss, idle = loss * share, idle * share
         self.group_loss = self.group_loss + loss.detach()
+        self.group_idle = self.group_idle + idle
         self.train_batches += 1
         self.group_batches += 1
-        windows = len(batch[0]["decoder_lengths"])
+        self._ends_group = self.plan.ends_group(batch_idx, self.first_window)
+        windows = self.plan.windows_of_batch(batch_idx, self.first_window)
         return loss * self.plan.share_of_group(batch_idx, windows, self.first_window)
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -200,7 +219,7 @@ class ForecastModel(FastTransformer):
 
     def lay_flat(self) -> None:
         """Put all weights into one tensor. Products depend on where they lie, in the last bit."""
-        self.flat = FlatParameters(in_step_order(self))
+        self.flat = FlatParameters(in_step_order(self), notes=2)
         self._step = None
 
     def optimizer_zero_grad(self, *_: Any) -> None:
@@ -209,6 +228,10 @@ class ForecastModel(FastTransformer):
     def on_after_backward(self) -> None:
         # Here and not at the step: a gradient scaler asks for the optimizer's gradient before that.
         self.flat.gather_gradients()
+        if self._ends_group and self.ranks.count > 1:
+            torch.stack((self.group_loss, self.group_idle), out=self.flat.notes)
+            self.ranks.add_up(self.flat.shared)
+            self.group_loss, self.group_idle = self.flat.notes.clone()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
@@ -237,10 +260,11 @@ class ForecastModel(FastTransformer):
             optimizer.found_inf = bad  # type: ignore[attr-defined] # the fused optimizers' own switch
         self.gradient_norm = norm
         self.train_loss = self.train_loss + torch.where(good, self.group_loss, 0.0)
+        self.idle_loss = self.idle_loss + self.group_idle
         self.good_batches = self.good_batches + self.group_batches * good
         unknown = torch.isnan(self.first_loss) & good
         self.first_loss = torch.where(unknown, self.group_loss / self.group_batches, self.first_loss)
-        self.group_loss = torch.zeros_like(norm)
+        self.group_loss = self.group_idle = torch.zeros_like(norm)
         self.group_batches = 0
         self.bad_steps = self.bad_steps + bad
         self.bad_steps_in_a_row = (self.bad_steps_in_a_row + bad) * bad
@@ -249,10 +273,11 @@ class ForecastModel(FastTransformer):
         """Batches are made where they are used."""
         return batch
 
+    def on_validation_epoch_end(self) -> None:
+        self.validation.add_up(self.ranks)
+
     # pytorch-forecasting's own hooks keep a list entry per step and draw figures; none of that here.
     def on_train_epoch_end(self) -> None: ...
-
-    def on_validation_epoch_end(self) -> None: ...
 
     def on_fit_end(self) -> None: ...
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import sys
 import threading
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 from trainer.events import Wish
 
@@ -65,6 +66,37 @@ class SupervisorPipe:
             print(f"not a wish, ignored: {line[:200]!r}", file=sys.stderr)  # noqa: T201 - the log
         elif self._wish != "cancel":  # nothing beats it
             self._wish = wish
+
+
+def end_with_supervisor() -> None:
+    """From now on the end of stdin ends this process; what comes over it is for others to read."""
+    threading.Thread(target=_await_hang_up, name="supervisor", daemon=True).start()
+
+
+def _await_hang_up() -> None:
+    watch = select.poll()
+    watch.register(STDIN, 0)
+    while not any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in watch.poll()):
+        pass
+    os._exit(SUPERVISOR_IS_GONE)
+
+
+def read_line(fd: int) -> bytes:
+    """To the end of the line and no further: what lies behind it is for others."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(fd, 1)
+        if not byte:
+            os._exit(SUPERVISOR_IS_GONE)
+        line += byte
+    return line
+
+
+def end_likewise(return_code: int) -> NoReturn:
+    """End this process at once as that one ended, so that a supervisor sees what became of it."""
+    if return_code < 0:
+        os.kill(os.getpid(), -return_code)
+    os._exit(return_code or 1)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -23,11 +23,12 @@ class Execution:
 
     device: Literal["cpu", "cuda"]
     precision: Precision
+    devices: int = 1
     adjustments: tuple[Adjustment, ...] = ()
 
 
 def decide_execution(spec: TrainingSpec, hardware: Hardware) -> Execution:
-    """The device and precision to run with, and what had to give way.
+    """The device, how many of them, and the precision to run with, and what had to give way.
 
     Raises UnsupportedHardware: for `cuda` without a GPU, and for a precision the hardware lacks if the spec
     is strict about it.
@@ -36,16 +37,19 @@ def decide_execution(spec: TrainingSpec, hardware: Hardware) -> Execution:
     adjustments = []
     if spec.accelerator == "auto":
         adjustments.append(_adjusted("accelerator", "auto", device, _why(device)))
+    devices, too_many = _devices(spec, device, hardware)
+    if devices < spec.devices:
+        adjustments.append(_adjusted("devices", spec.devices, devices, too_many))
     obstacle = _obstacle(spec.precision, device, hardware)
     if obstacle is None:
-        return Execution(device, spec.precision, tuple(adjustments))
+        return Execution(device, spec.precision, devices, tuple(adjustments))
     if spec.precision_strict:
         raise UnsupportedHardware(
             f"precision {spec.precision} is not possible here: {obstacle}; choose 32-true, or leave "
             "precision_strict off to fall back to it"
         )
     adjustments.append(_adjusted("precision", spec.precision, "32-true", obstacle))
-    return Execution(device, "32-true", tuple(adjustments))
+    return Execution(device, "32-true", devices, tuple(adjustments))
 
 
 def next_precision(precision: Precision, hardware: Hardware) -> Precision | None:
@@ -67,6 +71,18 @@ def _device(spec: TrainingSpec, hardware: Hardware) -> Literal["cpu", "cuda"]:
             "accelerator cuda was asked for, but no CUDA GPU is visible here; choose auto or cpu"
         )
     return "cpu"
+
+
+def _devices(spec: TrainingSpec, device: str, hardware: Hardware) -> tuple[int, str]:
+    """How many there are, each with a window to train on at least; and why there are no more.
+
+    On a CPU a device is a process with cores of its own.
+    """
+    present = hardware.gpus if device == "cuda" else hardware.cores
+    if present < min(spec.devices, spec.batch_size):
+        what = "GPUs are visible" if device == "cuda" else "cores are here"
+        return present, f"no more {what}; batch_size is of all devices together, so the result is the same"
+    return min(spec.devices, spec.batch_size), "a batch has no more windows"
 
 
 def _why(device: str) -> str:
@@ -96,5 +112,5 @@ def _capability_obstacle(precision: Precision, capability: tuple[int, int]) -> s
     )
 
 
-def _adjusted(field: str, requested: str, effective: str, reason: str) -> Adjustment:
+def _adjusted(field: str, requested: object, effective: object, reason: str) -> Adjustment:
     return Adjustment(field=field, requested=requested, effective=effective, reason=reason)

@@ -22,6 +22,7 @@ from trainer.layout import Layout
 from trainer.memory import available_bytes
 from trainer.model import ForecastModel, StepPlan, build_model
 from trainer.native.library import why_no_kernels
+from trainer.parallel.ranks import ALONE
 from trainer.precision import decide_execution
 from trainer.resolution import UnknownColumns, resolve_columns
 from trainer.run_size import RunSize
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from trainer.dataset.schema import DatasetSchema, Finding
     from trainer.hardware import Hardware
+    from trainer.parallel.ranks import Ranks
     from trainer.recipe import DatasetFile
     from trainer.spec import TrainingSpec
 
@@ -68,6 +70,7 @@ class PreparedRun:
     warnings: list[Warned] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     adaptation: Adaptation = field(default_factory=Adaptation)  # what was found out on the way
+    ranks: Ranks = ALONE  # those that train it together
 
     @property
     def adjustments(self) -> list[Adjustment]:
@@ -90,11 +93,16 @@ class PreparedRun:
 
 
 def prepare(
-    asked: TrainingSpec, data: DatasetFile, hardware: Hardware, folder: Path | None = None
+    asked: TrainingSpec,
+    data: DatasetFile,
+    hardware: Hardware,
+    folder: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> PreparedRun:
     """Decide device and precision, read and split the data, fit the scalers, build the network.
 
-    Data that would take much of the memory lie in files in `folder`, where there is one.
+    Data that would take much of the memory lie in files in `folder`, where there is one. Each of several
+    ranks prepares the whole run, on its own device.
     Raises InvalidDataset and UnsupportedHardware.
     """
     execution = decide_execution(asked, hardware)
@@ -111,14 +119,18 @@ def prepare(
 
     windows = min(split.train.total, spec.max_train_windows)
     spec = _fit_to_size(spec, windows, adjustments).model_copy(
-        update={"precision": execution.precision, "accelerator": execution.device}
+        update={
+            "precision": execution.precision,
+            "accelerator": execution.device,
+            "devices": execution.devices,
+        }
     )
     size = RunSize.of(spec, windows)
     logged = min(size.steps_per_epoch, size.total_steps)
     spec = _lower(spec, "log_every_n_steps", logged, "an epoch has no more steps", adjustments)
 
     findings = _findings(series, data.schema)
-    device = torch.device(execution.device)
+    device = torch.device(execution.device, *([ranks.own] if ranks.count > 1 else []))
     source = WindowSource(
         series,
         layout,
@@ -132,6 +144,7 @@ def prepare(
     model = build_model(stock.network_arguments(layout, scaling, spec))
     outer_arguments = stock.outer_arguments(layout, parameters)
     model.output_transformer = outer_arguments["output_transformer"]
+    model.ranks = ranks
     model.prepare(_step_plan(spec, layout, size, windows))
     return PreparedRun(
         asked=asked,
@@ -144,14 +157,15 @@ def prepare(
         scaling=scaling,
         source=source,
         model=model,
-        train_batches=_train_batches(source, split, spec, windows),
-        validation_batches=_validation_batches(source, split, spec),
+        train_batches=_train_batches(source, split, spec, windows, ranks),
+        validation_batches=_validation_batches(source, split, spec, ranks),
         size=size,
         parameters=parameters,
         outer_arguments=outer_arguments,
         decided=adjustments,
         warnings=[*_warnings(series, split, spec, findings), *_slow(device)],
         findings=findings,
+        ranks=ranks,
     )
 
 
@@ -165,13 +179,15 @@ def adapted(run: PreparedRun, adaptation: Adaptation) -> PreparedRun:
         run,
         spec=spec,
         size=size,
-        train_batches=_train_batches(run.source, run.split, spec, windows),
-        validation_batches=_validation_batches(run.source, run.split, spec),
+        train_batches=_train_batches(run.source, run.split, spec, windows, run.ranks),
+        validation_batches=_validation_batches(run.source, run.split, spec, run.ranks),
         adaptation=adaptation,
     )
 
 
-def _train_batches(source: WindowSource, split: Split, spec: TrainingSpec, windows: int) -> WindowBatches:
+def _train_batches(
+    source: WindowSource, split: Split, spec: TrainingSpec, windows: int, ranks: Ranks
+) -> WindowBatches:
     return WindowBatches(
         source,
         split.train,
@@ -179,12 +195,16 @@ def _train_batches(source: WindowSource, split: Split, spec: TrainingSpec, windo
         shuffle_seed=spec.random_seed,
         at_most=windows,
         unknown_share=UNKNOWN_SHARE if source.layout.statics else 0.0,
+        ranks=ranks,
     )
 
 
-def _validation_batches(source: WindowSource, split: Split, spec: TrainingSpec) -> WindowBatches:
+def _validation_batches(
+    source: WindowSource, split: Split, spec: TrainingSpec, ranks: Ranks
+) -> WindowBatches:
     windows = _sampled(split.validation, spec)
-    return WindowBatches(source, windows, forward_batch_size(spec, source.layout, source.device))
+    size = ranks.count * forward_batch_size(spec, source.layout, source.device)
+    return WindowBatches(source, windows, size, ranks=ranks)
 
 
 def _resolve(asked: TrainingSpec, data: DatasetFile) -> tuple[TrainingSpec, list[Adjustment]]:

@@ -18,10 +18,13 @@ from trainer.fit import fit
 from trainer.hardware import detect_hardware
 from trainer.healing import halve_batch, heal
 from trainer.keeping import RESUME_STATE, StateKeeper
-from trainer.lr_find.range_test import find_learning_rate
+from trainer.lr_find.range_test import is_rate_to_be_found, with_found_rate
 from trainer.memory import release_memory
 from trainer.noise import library_noise_off
 from trainer.observer import StopRequested
+from trainer.parallel.crew import Crew
+from trainer.parallel.ranks import AgreedObserver, Ranks
+from trainer.precision import decide_execution
 from trainer.prepare import adapted, prepare
 from trainer.state import identity_of, load_state
 
@@ -92,7 +95,9 @@ def train(
     )
     try:
         with library_noise_off():
-            return _train(spec, data, out_dir, observer, machine, keeper, memory_kills)
+            ranks = Ranks(count=decide_execution(spec, machine).devices)
+            with Crew(spec, data, machine, ranks) as crew:
+                return _train(spec, data, out_dir, observer, machine, keeper, crew, memory_kills)
     except StopRequested as stop:
         observer.report(Stopped(wish=stop.wish, step=stop.step))
         return TrainingResult(stop_reason=None, wish=stop.wish, step=stop.step, result=None)
@@ -110,13 +115,14 @@ def _train(
     observer: Observer,
     hardware: Hardware,
     keeper: StateKeeper,
+    crew: Crew,
     memory_kills: int,
 ) -> TrainingResult:
     earlier = 0.0 if keeper.latest is None else keeper.latest.seconds
     started_at = time.monotonic() - earlier
     out_dir.mkdir(parents=True, exist_ok=True)
     observer.report(PhaseStarted(phase="preparing"))
-    run = prepare(spec, data, hardware, out_dir)
+    run = prepare(spec, data, hardware, out_dir, crew.ranks)
     if keeper.latest is not None:
         run = adapted(run, keeper.latest.adaptation)
     run = _heed_memory_kills(run, memory_kills)
@@ -124,7 +130,7 @@ def _train(
     for warning in run.warnings:
         observer.report(warning)
 
-    run, fitted, evaluation = _fit_until_sound(run, out_dir, observer, hardware, keeper, started_at)
+    run, fitted, evaluation = _fit_until_sound(run, out_dir, observer, hardware, keeper, crew, started_at)
 
     observer.report(PhaseStarted(phase="saving"))
     result = save_artifacts(
@@ -140,15 +146,21 @@ def _fit_until_sound(
     observer: Observer,
     hardware: Hardware,
     keeper: StateKeeper,
+    crew: Crew,
     started_at: float,
 ) -> tuple[PreparedRun, FittedRun, Evaluation]:
-    """Train and evaluate; where memory or the loss gives out, change what the spec allows and go on."""
+    """Train and evaluate; where memory or the loss gives out, change what the spec allows and go on.
+
+    Training is done by all ranks, the rest by the leader.
+    """
+    agreed = AgreedObserver(observer, run.ranks)
     while True:
         try:
-            if run.spec.auto_lr_find and keeper.latest is None and run.adaptation.lr_find is None:
-                run = _with_found_rate(run, observer)
-            observer.report(PhaseStarted(phase="training"))
-            fitted = fit(run, out_dir, observer, keeper, started_at=started_at)
+            with crew.at_work(run, keeper.latest):
+                if is_rate_to_be_found(run, keeper.latest):
+                    run = _with_found_rate(run, agreed)
+                observer.report(PhaseStarted(phase="training"))
+                fitted = fit(run, out_dir, agreed, keeper, started_at=started_at)
             observer.report(PhaseStarted(phase="validating"))
             return run, fitted, evaluate_best(run, fitted, observer)
         except Exception as error:
@@ -167,15 +179,7 @@ def _fit_until_sound(
 
 def _with_found_rate(run: PreparedRun, observer: Observer) -> PreparedRun:
     observer.report(PhaseStarted(phase="lr_find"))
-    found = find_learning_rate(run, observer)
-    before = run.adaptation
-    after = replace(
-        before,
-        changes=before.changes | {"learning_rate": found.rate},
-        adjustments=[*before.adjustments, found.adjustment],
-        lr_find=found.to_json(),
-    )
-    run = adapted(run, after)
+    run = with_found_rate(run, observer)
     _announce(run, observer)
     return run
 

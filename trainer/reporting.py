@@ -27,10 +27,12 @@ PROGRESS_SECONDS = 1.0
 class ScalarLog:
     """Where a run's numbers go: memory, the observer, and a TensorBoard folder, opened at the first.
 
-    `points` are those of a run that goes on; the folder is written anew with them.
+    `points` are those of a run that goes on; the folder is written anew with them, where there is one.
     """
 
-    def __init__(self, observer: Observer, tensorboard_dir: Path, points: Iterable[MetricPoint] = ()) -> None:
+    def __init__(
+        self, observer: Observer, tensorboard_dir: Path | None, points: Iterable[MetricPoint] = ()
+    ) -> None:
         self.points = list(points)
         self._observer = observer
         self._tensorboard_dir = tensorboard_dir
@@ -40,11 +42,14 @@ class ScalarLog:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._observer.report(MetricsReported(step=step, epoch=epoch, values=finite))
         new = [MetricPoint(step, epoch, name, value) for name, value in finite.items()]
-        for point in new if self._writer is not None else [*self.points, *new]:
-            self._draw(point)
+        if self._tensorboard_dir is not None:
+            for point in new if self._writer is not None else [*self.points, *new]:
+                self._draw(point)
         self.points += new
 
     def close(self) -> None:
+        if self._tensorboard_dir is None:
+            return
         if self._writer is None:
             for point in self.points:
                 self._draw(point)
@@ -58,8 +63,9 @@ class ScalarLog:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, and not needed to start
 
-            shutil.rmtree(self._tensorboard_dir, ignore_errors=True)
-            self._writer = SummaryWriter(str(self._tensorboard_dir))
+            folder = str(self._tensorboard_dir)
+            shutil.rmtree(folder, ignore_errors=True)
+            self._writer = SummaryWriter(folder)
         return self._writer
 
 
@@ -95,10 +101,10 @@ class Reporting(pl.Callback):
         trainer: pl.Trainer,
         pl_module: ForecastModel,  # type: ignore[override] # the only module we train
         outputs: Any,  # noqa: ARG002
-        batch: Any,
-        batch_idx: int,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
     ) -> None:
-        self._windows += len(batch[0]["decoder_lengths"])
+        self._windows += pl_module.plan.windows_of_batch(batch_idx, pl_module.first_window)
         if trainer.global_step == self._step:
             return  # in the middle of an accumulated group
         self._step = trainer.global_step

@@ -23,7 +23,6 @@ Normalizer = Literal["window_robust", "window_standard", "series_robust", "serie
 
 # Fields of the contract whose behaviour is not there yet, each with the only value that is accepted.
 NOT_BUILT_YET: dict[str, object] = {
-    "devices": 1,
     "compile": "off",
 }
 
@@ -119,7 +118,13 @@ class TrainingSpec(BaseModel):
     )
     precision_strict: bool = Field(False, description="Refuse instead of falling back to 32-true.")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(1, ge=1, le=8, description="GPUs for one job. More than one is not available yet.")
+    devices: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="GPUs for one job, or processes on a CPU. Each takes its part of every batch: the "
+        "effective batch, the steps and the result stay what they are with one.",
+    )
     compile: Literal["off", "auto"] = Field("off", description="torch.compile. `auto` is not available yet.")
     validation_split: float = Field(
         0.2,

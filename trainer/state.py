@@ -83,8 +83,12 @@ class TrainingState:
 
 
 def identity_of(spec: TrainingSpec, data: DatasetFile) -> dict[str, str]:
-    """What has to be the same for a state to be of use: the spec that was asked for, and the data."""
-    asked = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """What has to be the same for a state to be of use: the spec that was asked for, and the data.
+
+    Not the number of devices, which changes nothing of what is trained.
+    """
+    wanted = spec.model_copy(update={"devices": 1})
+    asked = json.dumps(wanted.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     read_as = data.mapping.model_dump_json() + data.schema.model_dump_json()
     return {
         "spec_sha256": hashlib.sha256(asked.encode()).hexdigest(),

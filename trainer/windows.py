@@ -106,6 +106,14 @@ class WindowSource:
         }
         return x, (decoder_target, self._window_weights(rows))
 
+    def seen_steps(self, origins: Tensor) -> Tensor | None:
+        """How many of each window's values carry loss, (B,); None where all do."""
+        weights = self._window_weights(origins[:, None] + self._steps)
+        if weights is None:
+            return None
+        parts = weights if isinstance(weights, list) else [weights]
+        return torch.stack(parts).sum(dim=(0, 2))
+
     def neutral(self, name: str) -> npt.NDArray[np.float64] | float:
         """What stands for a column that has not been seen yet: its centre, where its series has one."""
         return self.scales[name][:, 0] if name in self.scales else 0.0

@@ -46,7 +46,6 @@ def test_a_mistake_is_refused_at_its_field_with_a_code(
 
 
 OTHER_VALUES: dict[str, Any] = {
-    "devices": 2,
     "compile": "auto",
     "on_out_of_memory": "adapt",
     "on_divergence": "adapt",

@@ -62,9 +62,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "optimizer": {"weight_decay": 0.1},
     "early_stopping_patience": {"early_stopping_patience": 0, "learning_rate": 1.0, "epochs": 9},
 }
-# Shown by tests of their own: a refusal instead of a fallback, how torch is told to compute, and what follows
-# a failure.
-ELSEWHERE = {"precision_strict", "deterministic", "on_out_of_memory", "on_divergence"}
+# Shown by tests of their own: a refusal instead of a fallback, how torch is told to compute, what follows a
+# failure, and how many processes compute the same.
+ELSEWHERE = {"precision_strict", "deterministic", "on_out_of_memory", "on_divergence", "devices"}
 
 
 def test_every_accepted_field_is_tried_here_or_elsewhere() -> None:

@@ -9,7 +9,7 @@ import copy
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from trainer.checkpoint import write_whole
 from trainer.events import Adjustment, ProgressReported
 from trainer.lr_find.curve import has_blown_up, read_curve
 from trainer.observer import obey_stop_wish
+from trainer.prepare import adapted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from trainer.model import ForecastModel
     from trainer.observer import Observer
     from trainer.prepare import PreparedRun
+    from trainer.state import TrainingState
     from trainer.windows import Batch
 
 LR_FIND = "lr_find.json"
@@ -85,6 +87,26 @@ def write_lr_find(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+def is_rate_to_be_found(run: PreparedRun, state: TrainingState | None) -> bool:
+    """Whether the spec wants it and it has not been done; `state` is what the run goes on from."""
+    return run.spec.auto_lr_find and state is None and run.adaptation.lr_find is None
+
+
+def with_found_rate(run: PreparedRun, observer: Observer) -> PreparedRun:
+    """The same run at the rate that was found, which it remembers with its curve."""
+    found = find_learning_rate(run, observer)
+    before = run.adaptation
+    return adapted(
+        run,
+        replace(
+            before,
+            changes=before.changes | {"learning_rate": found.rate},
+            adjustments=[*before.adjustments, found.adjustment],
+            lr_find=found.to_json(),
+        ),
+    )
+
+
 def find_learning_rate(run: PreparedRun, observer: Observer) -> LearningRateFound:
     """Search the rate that the run is trained with; the run itself is left as it was, bit for bit.
 
@@ -94,6 +116,8 @@ def find_learning_rate(run: PreparedRun, observer: Observer) -> LearningRateFoun
     Raises StopRequested; a `time_limit` ends the test with what it has.
     """
     with isolate_rng():
+        if run.ranks.count > 1:
+            torch.manual_seed(run.ranks.seed_of(run.spec.random_seed))
         rates, losses = _range_test(run, observer)
     reading = read_curve(rates, losses)
     asked = run.spec.learning_rate
@@ -167,7 +191,7 @@ class _Trainee:
         """Take one optimizer step at this rate; returns the loss before it, a mean over the windows."""
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = rate
-        total = torch.zeros((), device=self._run.device)
+        total = torch.zeros(1, device=self._run.device)
         for index, batch in group:
             with self._autocast():
                 loss = self._model.training_step(batch, index) / self._run.spec.accumulate_grad_batches
@@ -179,6 +203,7 @@ class _Trainee:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._model.optimizer_zero_grad()
+        self._run.ranks.add_up(total)
         return float(total)
 
     def _autocast(self) -> torch.autocast:

@@ -303,12 +303,6 @@ def test_inputs_are_interpolated_step_by_step_there_and_multiplied_by_a_matrix_h
     assert ours.counts[backward] == 0
 
 
-def test_several_devices_are_refused_rather_than_trained_with_rates_that_part(make_spec: Any) -> None:
-    """There each rank would follow its own validation loss; here there is one rank, or none."""
-    with pytest.raises(ValidationError, match="devices is not supported yet"):
-        make_spec(devices=2)
-
-
 def test_the_tuner_that_patches_scipy_is_never_loaded_here(odd_run: Any) -> None:
     assert odd_run.result is not None
     assert "pytorch_forecasting.models.temporal_fusion_transformer.tuning" not in sys.modules

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
         1800, gt=0, description="A trainer that reports nothing for so long is killed and tried again."
     )
     trainer_threads: int | None = Field(None, ge=1, description="Default: the cores.")
+    cpu_devices: int = Field(
+        1, ge=1, le=8, description="The most processes of one training, on a worker without a GPU."
+    )
     trainer_memory_limit_bytes: int | None = Field(
         None, ge=GIBIBYTE // 8, description="Default: the container's or machine's less the worker's share."
     )

@@ -75,13 +75,25 @@ def scheduler() -> None:
 def worker(
     devices: Devices = None,
     name: Annotated[str | None, typer.Option(help="Default: host name and process id.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Run one job and end, as batch schedulers want it.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="With --once: how long to wait for a job.")
+    ] = 0.0,
     end_with_stdin: EndWithStdin = False,
 ) -> None:
-    """Run training jobs, one at a time, configured by FORETRAIN_* variables."""
+    """Run training jobs, one at a time, configured by FORETRAIN_* variables.
+
+    With --once the exit code says what became of it: 0 it is done with, 4 no job came, 5 the job failed, 6 it
+    was given back to the queue.
+    """
     with spoken_refusals():
         from foretrain.services import run_worker
 
-        raise typer.Exit(run_worker(devices=devices, name=name, end_with_stdin=end_with_stdin))
+        within = wait if once else None
+        code = run_worker(devices=devices, name=name, once_within=within, end_with_stdin=end_with_stdin)
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -55,22 +55,32 @@ class _StopWithPulse(threading.Event):
         return super().wait(timeout)
 
 
-def run_worker(*, devices: str | None, name: str | None, end_with_stdin: bool) -> int:
-    """Runs jobs until SIGTERM; with `end_with_stdin` dies with the process that holds its stdin."""
+def run_worker(
+    *, devices: str | None, name: str | None, once_within: float | None, end_with_stdin: bool
+) -> int:
+    """Runs jobs until SIGTERM, or the first one there is `once_within` so many seconds; the exit code.
+
+    With `end_with_stdin` it dies with the process that holds its stdin.
+    """
     if end_with_stdin:
         threading.Thread(target=_die_with_stdin, name="stdin", daemon=True).start()
     settings = set_up()
     trace_if_asked("worker")
     indices = None if devices is None else _parse_devices(devices)
-    return _serve(settings, indices, name)
+    return _serve(settings, indices, name, once_within)
 
 
-def _serve(settings: Settings, devices: list[int] | None, name: str | None) -> int:
+def _serve(settings: Settings, devices: list[int] | None, name: str | None, once_within: float | None) -> int:
     pulse = Pulse(settings.data_dir, "worker")
     try:
         with metrics_port(settings):
             return serve(
-                settings, open_object_storage(settings), devices=devices, name=name, on_beat=pulse.beat
+                settings,
+                open_object_storage(settings),
+                devices=devices,
+                name=name,
+                once_within=once_within,
+                on_beat=pulse.beat,
             )
     except ValueError as error:
         raise Refusal(f"{error}.") from error

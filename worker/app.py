@@ -17,6 +17,7 @@ from core.workers import service as workers
 from worker.gpu_readings import GpuReadings
 from worker.hardware import Hardware, detect
 from worker.memory import memory_total, trainer_memory_limit
+from worker.once import run_one
 from worker.outage import DATABASE_OUTAGE
 from worker.reins import Drain
 from worker.run_job import TRAINER, WARM_TRAINER, Bench, run_waiting_jobs
@@ -43,14 +44,17 @@ def serve(
     *,
     devices: list[int] | None = None,
     name: str | None = None,
+    once_within: float | None = None,
     on_beat: Callable[[], None] = lambda: None,
     trainer: Sequence[str] = TRAINER,
     warm_trainer: Sequence[str] | None = WARM_TRAINER,
 ) -> int:
     """Works until SIGTERM, then lets the running job save and go back into the queue; the exit code.
 
-    `devices` are the GPUs this worker owns; by default the first one there is. `on_beat` is called every few
-    seconds. `warm_trainer` is kept ready for the next job; None starts each one only when it is needed.
+    With `once_within` it asks no broker: it runs the first job there is within so many seconds and ends, and
+    the exit code is an `OnceExit`. `devices` are the GPUs this worker owns; by default the first one there
+    is. `on_beat` is called every few seconds. `warm_trainer` is kept ready for the next job; None starts each
+    one only when it is needed.
     Must run in the main thread. Raises ValueError for a GPU that is not there.
     """
     hardware = detect(devices)
@@ -67,7 +71,7 @@ def serve(
                 folder=folder,
                 # A machine with a GPU trains on its CPU too, but only while nothing waits for the GPU.
                 queues=("gpu", "cpu") if hardware.gpus else ("cpu",),
-                devices=max(1, len(hardware.gpus)),
+                devices=len(hardware.gpus) or settings.cpu_devices,
                 threads=settings.trainer_threads or hardware.cores,
                 environment=environment,
                 drain=drain,
@@ -76,7 +80,10 @@ def serve(
                 memory_limit=settings.trainer_memory_limit_bytes or trainer_memory_limit(memory_total()),
             )
             with _announced(bench, hardware, on_beat):
-                exit_code = _consume(make_celery(settings), bench)
+                if once_within is None:
+                    exit_code = _consume(make_celery(settings), bench)
+                else:
+                    exit_code = run_one(bench, once_within)
     db.dispose()
     return exit_code
 

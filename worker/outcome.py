@@ -49,6 +49,11 @@ class JobRequeued:
     message: str
 
 
+@dataclass(frozen=True)
+class AttemptLost:
+    """The job was somebody else's by then; nothing of the attempt was kept."""
+
+
 Outcome = JobSucceeded | JobFailed | JobCancelled | JobPaused | JobRequeued
 
 

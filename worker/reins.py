@@ -71,6 +71,10 @@ class Drain:
     def is_asked(self) -> bool:
         return self._asked.is_set()
 
+    def wait(self, seconds: float) -> None:
+        """Until the end is asked for, or for so long."""
+        self._asked.wait(seconds)
+
     def ask(self) -> None:
         """Safe to call from a signal handler: it takes no lock that the interrupted code may hold."""
         if not self._asked.is_set():

@@ -31,7 +31,7 @@ from worker.lease import Lease
 from worker.ledger import Ledger
 from worker.memory import count_oom_kills
 from worker.outage import DATABASE_OUTAGE
-from worker.outcome import JobFailed, JobRequeued, JobSucceeded, judge, judge_unstarted
+from worker.outcome import AttemptLost, JobFailed, JobRequeued, JobSucceeded, judge, judge_unstarted
 from worker.recorder import Recorder
 from worker.reins import Drain, Reins
 from worker.standby import Standby
@@ -87,18 +87,22 @@ class Bench:
 def run_waiting_jobs(bench: Bench) -> int:
     """Claims and runs jobs until none waits or the worker is asked to end. How many it were."""
     count = 0
-    while not bench.drain.is_asked:
-        if bench.standby is not None:
-            bench.standby.prepare()
-        held_since = time.monotonic()
-        job = _claim(bench)
-        if job is None:
-            break
-        names = {**job.origin.log_fields(), "job_id": job.job_id, "attempt": job.attempt}
-        with structlog.contextvars.bound_contextvars(**names), attempt_span(job):
-            run_job(bench, job, held_since)
+    while not bench.drain.is_asked and run_next_job(bench) is not None:
         count += 1
     return count
+
+
+def run_next_job(bench: Bench) -> Outcome | AttemptLost | None:
+    """Claims and runs the job whose turn it is; how the attempt ended, None if no job waits."""
+    if bench.standby is not None:
+        bench.standby.prepare()
+    held_since = time.monotonic()
+    job = _claim(bench)
+    if job is None:
+        return None
+    names = {**job.origin.log_fields(), "job_id": job.job_id, "attempt": job.attempt}
+    with structlog.contextvars.bound_contextvars(**names), attempt_span(job):
+        return run_job(bench, job, held_since)
 
 
 def _claim(bench: Bench) -> ClaimedJob | None:
@@ -110,7 +114,7 @@ def _claim(bench: Bench) -> ClaimedJob | None:
     return None
 
 
-def run_job(bench: Bench, job: ClaimedJob, held_since: float) -> None:
+def run_job(bench: Bench, job: ClaimedJob, held_since: float) -> Outcome | AttemptLost:
     """Runs one attempt. The job's row learns how it ended, unless the job is somebody else's by then.
 
     `held_since` is the monotonic time just before the claim.
@@ -129,18 +133,17 @@ def run_job(bench: Bench, job: ClaimedJob, held_since: float) -> None:
         try:
             outcome = _attempt(bench, ledger, lease, reins, directory)
         except LeaseLost:
-            _throw_away(bench.db)
-            return
+            return _throw_away(bench.db)
         except Exception:
             logger.exception("attempt_broken")
             outcome = JobFailed(
                 FailureReason.INTERNAL, "The worker met an error of its own; its log has the details."
             )
         lease.stop_renewing()
-        _settle(ledger, outcome, lease)
+        return _settle(ledger, outcome, lease)
 
 
-def _throw_away(db: Database) -> None:
+def _throw_away(db: Database) -> AttemptLost:
     """Nothing of the attempt is kept but that there was one to throw away."""
     logger.warning("attempt_thrown_away")
     try:
@@ -148,6 +151,7 @@ def _throw_away(db: Database) -> None:
             tallies.note(session, Tallied.FENCED)
     except DATABASE_OUTAGE:
         logger.warning("fenced_attempt_not_counted", exc_info=True)
+    return AttemptLost()
 
 
 def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory: Path) -> Outcome:
@@ -263,21 +267,21 @@ def _finish_uploads(uploader: Uploader, patience_seconds: float) -> bool:
     return True
 
 
-def _settle(ledger: Ledger, outcome: Outcome, lease: Lease) -> None:
+def _settle(ledger: Ledger, outcome: Outcome, lease: Lease) -> Outcome | AttemptLost:
     """Writes the end; through an outage as long as the lease holds, after that the scheduler has its turn."""
     while True:
         try:
             ledger.close(outcome)
         except LeaseLost:
-            _throw_away(ledger.db)
+            return _throw_away(ledger.db)
         except DATABASE_OUTAGE:
             logger.warning("end_delayed", exc_info=True)
             if lease.seconds_left > 0:
                 threading.Event().wait(_RETRY_SECONDS)
                 continue
-        else:
-            logger.info("job_ended", outcome=repr(outcome))
-        return
+            return AttemptLost()
+        logger.info("job_ended", outcome=repr(outcome))
+        return outcome
 
 
 def _hold_lease(bench: Bench, ledger: Ledger, reins: Reins, held_since: float) -> Lease:

@@ -58,10 +58,16 @@ class Station:
     tenant_id: str
     dataset_id: str
 
-    def submit(self, *, on_out_of_memory: Literal["adapt", "fail"] = "fail", **limits: Any) -> str:
+    def submit(
+        self,
+        *,
+        training: TrainingSpec | None = None,
+        on_out_of_memory: Literal["adapt", "fail"] = "fail",
+        **limits: Any,
+    ) -> str:
         """A queued job; its id."""
-        training = TrainingSpec(epochs=1, on_out_of_memory=on_out_of_memory)
-        body = JobCreate(dataset_id=self.dataset_id, training=training, limits=JobLimits(**limits))
+        spec = training or TrainingSpec(epochs=1, on_out_of_memory=on_out_of_memory)
+        body = JobCreate(dataset_id=self.dataset_id, training=spec, limits=JobLimits(**limits))
         with self.db.sessions.begin() as session:
             return jobs.submit(session, self.tenant_id, body).id
 

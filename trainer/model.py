@@ -159,9 +159,8 @@ class ForecastModel(FastTransformer):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, idle = self._losses(batch)
-        share = batch[0].get(SHARE)
-        if share is not None:
-            loss, idle = loss * share, idle * share
+        if SHARE in batch[0]:
+            loss, idle = loss * batch[0][SHARE], idle * batch[0][SHARE]
         self.group_loss = self.group_loss + loss.detach()
         self.group_idle = self.group_idle + idle
         self.train_batches += 1

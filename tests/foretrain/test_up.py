@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.slow
 
 def list_jobs(service: Service) -> httpx2.Response:
     return httpx2.get(f"{service.url}/v1/jobs", headers={"Authorization": f"Bearer {service.key}"})
+
+
+def runs_anew(service: Service, program: str, before: int) -> bool:
+    return service.pid_of(program) != before
 
 
 def mode_of(path: Path) -> int:
@@ -129,7 +134,7 @@ def test_a_child_that_dies_is_started_again(launcher: Launcher, tmp_path: Path) 
 
         os.kill(before, signal.SIGKILL)
 
-        eventually(lambda before=before, program=program: service.pid_of(program) != before, DEADLINE)
+        eventually(partial(runs_anew, service, program, before), DEADLINE)
     assert service.stop(signal.SIGTERM) == 0
 
 

@@ -8,6 +8,14 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 PUBLIC = {"/livez", "/readyz", "/openapi.json", "/v1/spec/schema", "/v1/errors/{code}"}
+# What fills in a path where a test has no thing of its own.
+NOBODYS = {
+    "job_id": "job_" + "0" * 32,
+    "dataset_id": "ds_" + "0" * 32,
+    "key_id": "key_" + "0" * 32,
+    "name": "model.ckpt",
+    "code": "in_use",
+}
 
 
 @dataclass(frozen=True)
@@ -15,9 +23,9 @@ class Operation:
     method: str
     path: str
 
-    def url(self, *, job_id: str = "job_" + "0" * 32, dataset_id: str = "ds_" + "0" * 32) -> str:
-        """The path with its parameters filled in."""
-        return self.path.format(job_id=job_id, dataset_id=dataset_id, name="model.ckpt", code="in_use")
+    def url(self, **ids: str) -> str:
+        """The path with its parameters filled in: with `ids`, and with names that nothing has."""
+        return self.path.format_map(NOBODYS | ids)
 
     @property
     def is_public(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.access.scopes import Scope
+from core.access.service import create_key
 from core.jobs.lifecycle import JobStatus
 from core.tables import Artifact, Dataset, Job
 from tests.api.conftest import RunningApi
@@ -16,6 +17,7 @@ from tests.factories import make_dataset, make_job, make_tenant
 BODIES: dict[Operation, dict[str, Any]] = {
     Operation("POST", "/v1/jobs"): {"json": {"dataset_id": "ds_" + "0" * 32}},
     Operation("PATCH", "/v1/jobs/{job_id}"): {"json": {"revision": 1}},
+    Operation("POST", "/v1/api_keys"): {"json": {"scopes": ["jobs:read"]}},
     Operation("POST", "/v1/datasets"): {"params": {"format": "csv"}, "content": b"timestamp,cpu_percent\n"},
     Operation("POST", "/v1/datasets/pull"): {
         "json": {
@@ -82,6 +84,10 @@ def test_a_key_without_the_scope_may_not_even_learn_whether_a_thing_exists(api: 
         ("DELETE", "jobs"): Scope.JOBS_WRITE,
         ("GET", "queue"): Scope.JOBS_READ,
         ("GET", "capabilities"): Scope.JOBS_READ,
+        ("GET", "api_keys"): Scope.ADMIN,
+        ("POST", "api_keys"): Scope.ADMIN,
+        ("DELETE", "api_keys"): Scope.ADMIN,
+        ("GET", "audit_events"): Scope.ADMIN,
     }
     for operation in closed_operations(api):
         scope = needed[operation.method, operation.path.split("/")[2]]
@@ -104,8 +110,8 @@ def test_admin_may_everything_of_its_tenant(api: RunningApi) -> None:
 
 
 @pytest.fixture
-def others(any_api: RunningApi) -> tuple[str, str]:
-    """A dataset and a job, with a file, of another tenant."""
+def others(any_api: RunningApi) -> dict[str, str]:
+    """What another tenant has of everything that an id names; its job has a file."""
     with any_api.db.sessions.begin() as session:
         tenant = make_tenant(session, "rival")
         dataset = make_dataset(session, tenant)
@@ -123,18 +129,18 @@ def others(any_api: RunningApi) -> tuple[str, str]:
             )
         )
         any_api.storage.put_bytes(f"tenants/{tenant.id}/jobs/{job.id}/a1-t1/model.ckpt", b"abc")
-        return job.id, dataset.id
+        key, _ = create_key(session, "rival", [Scope.JOBS_READ])
+        return {"job_id": job.id, "dataset_id": dataset.id, "key_id": key.id}
 
 
 def test_what_another_tenant_has_is_not_found_on_any_route(
-    any_api: RunningApi, others: tuple[str, str]
+    any_api: RunningApi, others: dict[str, str]
 ) -> None:
-    job_id, dataset_id = others
     owner = any_api.client_of("rival")
     for operation in closed_operations(any_api):
         if not operation.is_about_one_thing:
             continue
-        url = operation.url(job_id=job_id, dataset_id=dataset_id)
+        url = operation.url(**others)
         body = BODIES.get(operation, {})
         answer = any_api.client.request(operation.method, url, **body)
         assert answer.status_code == 404, operation
@@ -155,8 +161,8 @@ def test_lists_hold_only_ones_own(any_api: RunningApi) -> None:
         assert len(any_api.client_of("rival").get(path).json()["items"]) == 1
 
 
-def test_another_tenants_dataset_cannot_be_trained_on(any_api: RunningApi, others: tuple[str, str]) -> None:
-    answer = any_api.client.post("/v1/jobs", json={"dataset_id": others[1]})
+def test_another_tenants_dataset_cannot_be_trained_on(any_api: RunningApi, others: dict[str, str]) -> None:
+    answer = any_api.client.post("/v1/jobs", json={"dataset_id": others["dataset_id"]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/dataset_id"
     with any_api.db.readers.begin() as session:

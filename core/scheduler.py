@@ -71,6 +71,7 @@ class Scheduler:
             self._attempt(self._delete_old_datasets)
             self._attempt(self._purge_useless_datasets)
             self._attempt(self._forget_idempotency_keys)
+            self._attempt(self._forget_old_audit_events)
             self._attempt(self._fold_tallies)
         if time.monotonic() >= self._collect_at:
             self._collect_at = time.monotonic() + GARBAGE_SECONDS
@@ -159,6 +160,13 @@ class Scheduler:
     def _forget_idempotency_keys(self) -> None:
         with self._db.sessions.begin() as session:
             idempotency.forget_expired(session)
+
+    def _forget_old_audit_events(self) -> None:
+        is_done = False
+        while not is_done and not self._stopping.is_set():
+            with self._db.sessions.begin() as session:
+                keep_days = self._settings.audit_retention_days
+                is_done = retention.forget_old_audit_events(session, keep_days, AT_ONCE) == 0
 
     def _fold_tallies(self) -> None:
         with self._db.sessions.begin() as session:

@@ -20,6 +20,8 @@ EXPOSED_HEADERS = (
     "ETag",
     "Idempotency-Replayed",
     "Location",
+    "RateLimit",
+    "RateLimit-Policy",
     "Repr-Digest",
     "Retry-After",
     "X-Request-Id",

@@ -10,11 +10,12 @@ from fastapi import Depends, Header, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from pydantic import AfterValidator
 
+from api.audit_trail import AuditTrail
 from api.resources import Resources
 from core.access.schemas import Principal
 from core.access.scopes import Scope
 from core.access.service import authenticate
-from core.errors import ArtifactNotFound, NotFound, Unauthenticated
+from core.errors import ArtifactNotFound, Forbidden, NotFound, Unauthenticated
 from core.pages import MAX_LIMIT
 
 _bearer = HTTPBearer(
@@ -39,7 +40,8 @@ def _caller(
 ) -> Principal:
     key = UncheckedKey(request, _token(credentials), tuple(needed.scopes))
     with resources.db.readers.begin() as session:
-        return key.checked(authenticate(session, key.token))
+        caller = authenticate(session, key.token)
+    return key.checked(caller)
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,18 @@ class UncheckedKey:
     needed_scopes: tuple[str, ...]
 
     def checked(self, caller: Principal) -> Principal:
-        """The key's holder, noted for the log. Raises Forbidden without the scopes."""
+        """The key's holder, noted for the log. Raises Forbidden without the scopes, which is recorded.
+
+        Call it outside of a session.
+        """
         self.request.state.tenant_id, self.request.state.key_id = caller.tenant_id, caller.key_id
-        for scope in self.needed_scopes:
-            caller.require(Scope(scope))
+        try:
+            for scope in self.needed_scopes:
+                caller.require(Scope(scope))
+        except Forbidden:
+            with self.request.app.state.resources.db.sessions.begin() as session:
+                AuditTrail(self.request).note_denied(session)
+            raise
         return caller
 
 
@@ -72,7 +82,12 @@ def _token(credentials: HTTPAuthorizationCredentials | None) -> str:
     return credentials.credentials
 
 
+async def _audit_trail(request: Request) -> AuditTrail:
+    return AuditTrail(request)
+
+
 Service = Annotated[Resources, Depends(_resources)]
+Trail = Annotated[AuditTrail, Depends(_audit_trail)]
 JobsReader = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_READ])]
 JobsReadersKey = Annotated[UncheckedKey, Security(_unchecked_key, scopes=[Scope.JOBS_READ])]
 JobsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_WRITE])]
@@ -111,6 +126,11 @@ DeliveryId = Annotated[
     str,
     Path(description="Id of a delivery, `dlv_…`.", examples=["dlv_019299aabbcc7ddd8eeeffff00007777"]),
     _named("delivery", r"dlv_[0-9a-f]{32}"),
+]
+ApiKeyId = Annotated[
+    str,
+    Path(description="Id of an API key, `key_…`.", examples=["key_019299aabbcc7ddd8eeeffff00008888"]),
+    _named("API key", r"key_[0-9a-f]{32}"),
 ]
 ArtifactName = Annotated[
     str,

@@ -263,8 +263,28 @@ DELIVERY: dict[str, Any] = {
     "finished_at": None,
     "links": {"self": f"/v1/deliveries/{DELIVERY_ID}", "webhook": f"/v1/webhooks/{WEBHOOK_ID}"},
 }
-
-
+API_KEY: dict[str, Any] = {
+    "id": "key_019299aabbcc7ddd8eeeffff00008888",
+    "name": "grafana",
+    "tenant": "acme",
+    "prefix": "ft_3kTq9ZbX",
+    "scopes": ["jobs:read", "datasets:read"],
+    "created_at": CREATED_AT,
+    "expires_at": "2027-11-22T00:00:00Z",
+    "last_used_at": None,
+    "revoked_at": None,
+    "links": {"self": "/v1/api_keys/key_019299aabbcc7ddd8eeeffff00008888"},
+}
+AUDIT_EVENT: dict[str, Any] = {
+    "id": "aud_019299aabbcc7ddd8eeeffff00009999",
+    "created_at": CREATED_AT,
+    "key_id": API_KEY["id"],
+    "action": "submit_job",
+    "object_id": JOB_ID,
+    "outcome": "done",
+    "address": "203.0.113.7",
+    "request_id": "req_019299aabbcc7ddd8eeeffff00005555",
+}
 RESULT: dict[str, Any] = {"scored_on": "test", "targets": {"cpu_percent": {"verdict": "better"}}}
 ERROR: dict[str, Any] = {
     "code": "in_use",
@@ -285,8 +305,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "queued_job": QUEUED_JOB,
     "capabilities": CAPABILITIES,
     "queues": QUEUES,
+    "api_key": API_KEY,
+    "api_key_created": API_KEY | {"secret": "ft_3kTq9ZbX_" + "x" * 38},
+    "api_key_request": {"name": "grafana", "scopes": ["jobs:read", "datasets:read"]},
+    "api_keys": _page(API_KEY),
     "artifacts": _page(ARTIFACT),
     "attempts": _page(ATTEMPT),
+    "audit_events": _page(AUDIT_EVENT),
     "dataset": DATASET,
     "dataset_report": DATASET_REPORT,
     "datasets": _page(DATASET),

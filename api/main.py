@@ -9,12 +9,15 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
 
+from api.background import background
+from api.callers import Callers
 from api.cors import Cors
 from api.openapi import DESCRIPTION, DocumentedApp
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
 from api.routes import (
+    access,
     artifacts,
     datasets,
     fleet,
@@ -36,6 +39,7 @@ ROUTERS = (
     history.router,
     artifacts.router,
     webhooks.router,
+    access.router,
     fleet.router,
     reference.router,
     health.router,
@@ -53,7 +57,8 @@ def create_app(settings: Settings, queue: Queue | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.resources = open_resources(settings, queue)
         try:
-            yield
+            async with background(app.state.resources):
+                yield
         finally:
             await app.state.resources.inspections.close()
             app.state.resources.db.dispose()
@@ -71,8 +76,13 @@ def create_app(settings: Settings, queue: Queue | None = None) -> FastAPI:
         # Spans alone, and those only where `foretrain.tracing` has set a provider.
         telemetry={"metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
         middleware=[
-            Middleware(RequestContext),
+            Middleware(RequestContext, trusted_proxies=settings.trusted_proxies),
             Middleware(Cors, origins=settings.cors_origins),
+            Middleware(
+                Callers,
+                per_minute=settings.requests_per_minute,
+                failures_per_minute=settings.failures_per_minute,
+            ),
             Middleware(UnexpectedErrors),
         ],
     )

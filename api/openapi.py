@@ -19,7 +19,7 @@ EXAMPLE_NAME = "x-example-name"
 
 # What any operation may answer, and what any that needs a key may answer beside it.
 _ANYWHERE = ("invalid_request", "internal")
-_WITH_KEY = (*_ANYWHERE, "unauthenticated", "forbidden", "database_unavailable")
+_WITH_KEY = (*_ANYWHERE, "unauthenticated", "forbidden", "rate_limited", "database_unavailable")
 
 DESCRIPTION = """\
 Training as a service for the Temporal Fusion Transformer on server metrics: upload a table, post a job,
@@ -37,6 +37,7 @@ TAGS = [
         "name": "webhooks",
         "description": "Events sent to an address of yours, signed.",
     },
+    {"name": "access", "description": "API keys, and the record of who did what."},
     {"name": "fleet", "description": "What there is to train on, and what waits for it."},
     {
         "name": "reference",

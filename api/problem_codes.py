@@ -33,6 +33,12 @@ SERVICE_CODES = {
         412, "Job has changed meanwhile", "GET the job again and send the `revision` that it has now."
     ),
     "in_use": ProblemCode(409, "In use", "A job needs it. Cancel the job or wait for its end."),
+    "secret_shown_once": ProblemCode(
+        409,
+        "Secret was shown once",
+        "The first request with this Idempotency-Key made the key named in `detail`. If its answer was lost, "
+        "revoke that key and make another with a new Idempotency-Key.",
+    ),
     "dataset_not_ready": ProblemCode(
         409,
         "Dataset is not ready",
@@ -86,7 +92,10 @@ SERVICE_CODES = {
         retryable=True,
     ),
     "quota_exceeded": ProblemCode(
-        429, "Quota is used up", "Wait for a job to end, or cancel one, then try again.", retryable=True
+        429,
+        "Quota is used up",
+        "`detail` says which: wait for jobs to end, or delete what is not needed.",
+        retryable=True,
     ),
     "storage_unavailable": ProblemCode(
         503,
@@ -114,6 +123,12 @@ HTTP_CODES = {
     ),
     "range_not_satisfiable": ProblemCode(
         416, "Range lies outside the file", "Content-Range gives the file's size; ask for bytes within it."
+    ),
+    "rate_limited": ProblemCode(
+        429,
+        "Too many requests",
+        "Wait for Retry-After. `RateLimit-Policy` names the limit, `RateLimit` what is left of it.",
+        retryable=True,
     ),
     "internal": ProblemCode(
         500,

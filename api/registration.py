@@ -8,6 +8,7 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from api.audit_trail import AuditTrail
 from api.problems import HttpProblem
 from api.resources import Resources
 from api.uploads import drop_upload
@@ -48,13 +49,13 @@ def upload_fingerprint(request: Request, sha256: str) -> str:
     return idempotency.fingerprint(request.method, target, sha256.encode("ascii"))
 
 
-async def register(resources: Resources, upload: StoredUpload) -> Registered:
+async def register(resources: Resources, upload: StoredUpload, trail: AuditTrail) -> Registered:
     """The new dataset, or the one that the same bytes or the same Idempotency-Key made; no bytes stay twice.
 
     Raises HttpProblem (408) for an upload that was given up meanwhile, IdempotencyMismatch, InvalidRequest.
     """
     try:
-        registered = await run_in_threadpool(_register_in_one_transaction, resources, upload)
+        registered = await run_in_threadpool(_register_in_one_transaction, resources, upload, trail)
     # Not for a cancellation: the thread may commit all the same, and the scheduler minds what it leaves.
     except Exception:
         await drop_upload(resources, upload.ticket)
@@ -64,7 +65,7 @@ async def register(resources: Resources, upload: StoredUpload) -> Registered:
     return registered
 
 
-def _register_in_one_transaction(resources: Resources, upload: StoredUpload) -> Registered:
+def _register_in_one_transaction(resources: Resources, upload: StoredUpload, trail: AuditTrail) -> Registered:
     with resources.db.sessions.begin() as session:
         earlier = _replayed(session, resources, upload)
         if earlier is not None:
@@ -77,9 +78,12 @@ def _register_in_one_transaction(resources: Resources, upload: StoredUpload) -> 
                 name=upload.name,
                 data_format=upload.data_format,
                 mapping=upload.mapping,
+                max_bytes=resources.settings.max_dataset_bytes,
             )
         except NotFound as error:
             raise HttpProblem("body_timeout", error.detail) from error
+        if is_new:
+            trail.note(session, dataset.id)
         if upload.idempotency_key is not None:
             answer = {"dataset_id": dataset.id}
             idempotency.store_answer(session, upload.ticket.tenant_id, upload.idempotency_key, answer)

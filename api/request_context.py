@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import structlog
 import uuid_utils
@@ -10,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.addresses import IpNetwork, client_address
 from api.problems import MAX_PATH, unexpected_error
 from core.monitoring.counters import http_request_seconds, http_requests, http_requests_in_progress
 
@@ -28,8 +30,9 @@ class RequestContext:
     keys or a customer's data.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[IpNetwork] = ()) -> None:
         self.app = app
+        self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,7 +40,11 @@ class RequestContext:
             return
         is_head = scope["method"] == "HEAD"
         request_id = f"req_{uuid_utils.uuid7().hex}"
-        state = scope.setdefault("state", {}) | {"request_id": request_id, "is_head": is_head}
+        state = scope.setdefault("state", {}) | {
+            "request_id": request_id,
+            "is_head": is_head,
+            "address": client_address(scope, self._trusted_proxies),
+        }
         # A copy: the server needs the real method to know that a HEAD's answer has no body.
         inner = {**scope, "state": state, "method": "GET" if is_head else scope["method"]}
         answer = _Answer(send, request_id, is_head=is_head)

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from api.inspections import Inspections
 from api.slots import Slots
+from core.access.key_use import KeyUse
+from core.access.rates import Rates, shared_counts
 from core.database import Database, connect
 from core.jobs.line import Board
 from core.monitoring.exposition import exported
@@ -38,6 +40,8 @@ class Resources:
     transfers: Slots
     inspections: Inspections
     board: Board
+    rates: Rates
+    key_use: KeyUse
     exported: CollectorRegistry
 
 
@@ -59,6 +63,8 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         transfers=Slots(settings.max_streams),
         inspections=Inspections(db, storage, settings),
         board=Board(db),
+        rates=Rates(shared_counts(settings.broker_url)),
+        key_use=KeyUse(db),
         exported=exported(db),
     )
 

@@ -80,7 +80,13 @@ async def _joined(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[b
 
 def _begin(resources: Resources, tenant_id: str, data_format: DatasetFormat) -> UploadTicket:
     with resources.db.sessions.begin() as session:
-        return service.begin_upload(session, tenant_id, data_format, resources.settings.upload_expiry_seconds)
+        return service.begin_upload(
+            session,
+            tenant_id,
+            data_format,
+            resources.settings.upload_expiry_seconds,
+            resources.settings.max_dataset_bytes,
+        )
 
 
 async def drop_upload(resources: Resources, ticket: UploadTicket) -> None:

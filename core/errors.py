@@ -103,6 +103,12 @@ class IdempotencyMismatch(ServiceError):
     code = "idempotency_mismatch"
 
 
+class SecretShownOnce(Conflict):
+    """The request made a key before, whose secret only its first answer held."""
+
+    code = "secret_shown_once"
+
+
 class Unauthenticated(ServiceError):
     code = "unauthenticated"
 

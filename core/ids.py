@@ -6,7 +6,7 @@ from typing import Literal
 
 import uuid_utils
 
-IdPrefix = Literal["job", "ds", "art", "evt", "key", "ten", "tal", "wh", "dlv"]
+IdPrefix = Literal["job", "ds", "art", "evt", "key", "ten", "tal", "wh", "dlv", "aud"]
 ID_LENGTH = 40
 
 

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field
+from sqlalchemy import Select, literal, tuple_
 
-from core.database import EPOCH
+from core.database import EPOCH, UtcDateTime
 from core.errors import FieldProblem, InvalidRequest
 
 T = TypeVar("T")
@@ -77,6 +78,22 @@ def to_microseconds(instant: datetime) -> int:
 def from_microseconds(micros: int) -> datetime:
     """The reverse of `to_microseconds`."""
     return EPOCH + timedelta(microseconds=micros)
+
+
+def newest_first(
+    statement: Select[Any], table: Any, order: str, limit: int, cursor: str | None
+) -> Select[Any]:
+    """A page by `created_at` and `id`: one row more than `limit`, if there is one. Raises InvalidRequest."""
+    if cursor is not None:
+        micros, row_id = decode_cursor(order, cursor, (int, str))
+        seen = tuple_(literal(from_microseconds(micros), UtcDateTime()), literal(row_id))
+        statement = statement.where(tuple_(table.created_at, table.id) < seen)
+    return statement.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1)
+
+
+def newest_first_key(row: Any) -> Key:
+    """Where such a page was cut, for `cut_page`."""
+    return to_microseconds(row.created_at), row.id
 
 
 def _invalid_cursor() -> InvalidRequest:

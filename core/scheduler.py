@@ -77,6 +77,7 @@ class Scheduler:
             self._attempt(self._purge_useless_datasets)
             self._attempt(self._forget_idempotency_keys)
             self._attempt(self._forget_deliveries)
+            self._attempt(self._forget_old_audit_events)
             self._attempt(self._fold_tallies)
         if time.monotonic() >= self._collect_at:
             self._collect_at = time.monotonic() + GARBAGE_SECONDS
@@ -173,6 +174,13 @@ class Scheduler:
             with self._db.sessions.begin() as session:
                 kept_for = self._settings.webhook_delivery_days * DAY_SECONDS
                 is_full = webhook_rows.forget_deliveries(session, kept_for, AT_ONCE) == AT_ONCE
+
+    def _forget_old_audit_events(self) -> None:
+        is_done = False
+        while not is_done and not self._stopping.is_set():
+            with self._db.sessions.begin() as session:
+                keep_days = self._settings.audit_retention_days
+                is_done = retention.forget_old_audit_events(session, keep_days, AT_ONCE) == 0
 
     def _fold_tallies(self) -> None:
         with self._db.sessions.begin() as session:

@@ -41,6 +41,24 @@ class Settings(BaseSettings):
     max_streams: int = Field(128, ge=1, description="Uploads, downloads and waiting answers at once.")
     idempotency_hours: float = Field(48, ge=24)
 
+    trusted_proxies: list[IPv4Network | IPv6Network] = Field(
+        default_factory=list,
+        description="Networks of proxies whose X-Forwarded-For is believed. Default: nobody's.",
+    )
+    requests_per_minute: int | None = Field(
+        6000, ge=1, description="Of one key. Default: 6000; null is no limit."
+    )
+    failures_per_minute: int | None = Field(
+        60, ge=1, description="Bad keys from one address, before it has to wait for the next minute."
+    )
+    max_queued_jobs: int = Field(10_000, ge=1, description="Of one tenant; the next is refused.")
+    max_running_jobs: int | None = Field(
+        None, ge=1, description="Of one tenant; further ones wait. Default: whatever the workers hold."
+    )
+    max_dataset_bytes: int = Field(1024 * GIBIBYTE, ge=1, description="Of all datasets of one tenant.")
+    max_api_keys: int = Field(100, ge=1, description="Usable ones of one tenant.")
+    audit_retention_days: float = Field(365, gt=0, description="How long the audit record is kept.")
+
     job_retention_days: float | None = Field(
         None, gt=0, description="Jobs that ended longer ago are deleted with their files. Default: never."
     )

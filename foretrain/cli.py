@@ -130,12 +130,42 @@ def create_key(
     data_dir: Annotated[
         Path | None, typer.Option(help="Of `foretrain up`.", envvar="FORETRAIN_DATA_DIR")
     ] = None,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
 ) -> None:
     """Make an API key and print it; nobody can read it again."""
     with spoken_refusals():
         from foretrain.errands import create_api_key
 
-        raise typer.Exit(create_api_key(tenant, scopes.split(","), expires_in_days, data_dir))
+        raise typer.Exit(create_api_key(tenant, scopes.split(","), expires_in_days, data_dir, name))
+
+
+@keys_app.command("list")
+def list_keys(
+    tenant: Annotated[str, typer.Option(help="Whose keys.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Of `foretrain up`.", envvar="FORETRAIN_DATA_DIR")
+    ] = None,
+) -> None:
+    """List a tenant's API keys, revoked and expired ones too, without their secrets."""
+    with spoken_refusals():
+        from foretrain.errands import list_api_keys
+
+        raise typer.Exit(list_api_keys(tenant, data_dir))
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="`key_…`, as the list shows it.")],
+    tenant: Annotated[str, typer.Option(help="Whose key it is.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Of `foretrain up`.", envvar="FORETRAIN_DATA_DIR")
+    ] = None,
+) -> None:
+    """Revoke an API key, for good and at once."""
+    with spoken_refusals():
+        from foretrain.errands import revoke_api_key
+
+        raise typer.Exit(revoke_api_key(tenant, key_id, data_dir))
 
 
 @storage_app.command("create-bucket")

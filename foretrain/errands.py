@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,22 @@ from sqlalchemy.exc import OperationalError
 
 from core import migrations
 from core.access import service as access
-from core.database import connect
+from core.audit import service as audit
+from core.audit.schemas import Deed
+from core.database import connect, read_clock
 from core.errors import ServiceError
+from core.pages import MAX_LIMIT
 from core.storage import create_bucket
 from foretrain.refusals import Refusal
 from foretrain.setup import set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from core.access.schemas import ApiKeyRead
 
 
 def migrate_database() -> int:
@@ -41,16 +49,65 @@ def migrate_database() -> int:
 
 
 def create_api_key(
-    tenant: str, scopes: Sequence[str], expires_in_days: int | None, data_dir: Path | None
+    tenant: str,
+    scopes: Sequence[str],
+    expires_in_days: int | None,
+    data_dir: Path | None,
+    name: str | None = None,
 ) -> int:
     """Prints the new key on stdout, alone, so that a script can take it."""
+    expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
+    with _session(data_dir) as session:
+        key, secret = access.create_key(
+            session, tenant, [scope.strip() for scope in scopes], expires_at, name
+        )
+        audit.record(session, Deed(access.tenant_id_of(session, tenant), "create_api_key"), key.id)
+    _say(secret)
+    return 0
+
+
+def list_api_keys(tenant: str, data_dir: Path | None) -> int:
+    """A line for each key, newest first: id, first characters, scopes, state, last use, name."""
+    with _session(data_dir) as session:
+        tenant_id, now = access.tenant_id_of(session, tenant), read_clock(session)
+        cursor, is_first = None, True
+        while is_first or cursor is not None:
+            page = access.list_keys(session, tenant_id, limit=MAX_LIMIT, cursor=cursor)
+            for key in page.items:
+                _say(_line(key, now))
+            cursor, is_first = page.next_cursor, False
+    return 0
+
+
+def _line(key: ApiKeyRead, now: datetime) -> str:
+    state = "usable"
+    if key.revoked_at is not None:
+        state = f"revoked {key.revoked_at:%Y-%m-%d}"
+    elif key.expires_at is not None:
+        state = f"{'expired' if key.expires_at <= now else 'until'} {key.expires_at:%Y-%m-%d}"
+    used = "never used" if key.last_used_at is None else f"used {key.last_used_at:%Y-%m-%d %H:%M}Z"
+    return "\t".join([key.id, key.prefix, ",".join(key.scopes), state, used, key.name or ""]).rstrip()
+
+
+def revoke_api_key(tenant: str, key_id: str, data_dir: Path | None) -> int:
+    """Takes effect at once, in every process of the service."""
+    with _session(data_dir) as session:
+        tenant_id = access.tenant_id_of(session, tenant)
+        access.revoke_key(session, tenant_id, key_id)
+        audit.record(session, Deed(tenant_id, "revoke_api_key"), key_id)
+    _say(f"{key_id} is revoked.")
+    return 0
+
+
+@contextmanager
+def _session(data_dir: Path | None) -> Iterator[Session]:
+    """One transaction on the service's database. Turns what it says no with into a Refusal."""
     if data_dir is not None:
         os.environ["FORETRAIN_DATA_DIR"] = str(data_dir.expanduser().absolute())
     db = connect(set_up().database_url)
-    expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
     try:
         with db.sessions.begin() as session:
-            _, secret = access.create_key(session, tenant, [scope.strip() for scope in scopes], expires_at)
+            yield session
     except ServiceError as error:
         raise Refusal(error.detail) from error
     except OperationalError as error:
@@ -59,8 +116,6 @@ def create_api_key(
         ) from error
     finally:
         db.dispose()
-    _say(secret)
-    return 0
 
 
 def create_storage_bucket() -> int:

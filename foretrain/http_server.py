@@ -69,6 +69,8 @@ def _config(settings: Settings) -> uvicorn.Config:
         access_log=False,
         lifespan="on",
         server_header=False,
+        # Whom to believe about addresses is for `trusted_proxies` to say.
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 

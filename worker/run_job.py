@@ -108,7 +108,14 @@ def run_next_job(bench: Bench) -> Outcome | AttemptLost | None:
 def _claim(bench: Bench) -> ClaimedJob | None:
     for queue in bench.queues:
         with bench.db.sessions.begin() as session:
-            job = jobs.claim(session, queue, bench.name, bench.settings.lease_seconds, bench.devices)
+            job = jobs.claim(
+                session,
+                queue,
+                bench.name,
+                bench.settings.lease_seconds,
+                bench.devices,
+                bench.settings.max_running_jobs,
+            )
         if job is not None:
             return job
     return None

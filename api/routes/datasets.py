@@ -10,7 +10,17 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Cursor, DatasetId, DatasetsReader, DatasetsWriter, IdempotencyKey, Limit, Service
+from api.audit_trail import AuditTrail
+from api.dependencies import (
+    Cursor,
+    DatasetId,
+    DatasetsReader,
+    DatasetsWriter,
+    IdempotencyKey,
+    Limit,
+    Service,
+    Trail,
+)
 from api.openapi import BINARY, answers, header, json_answer
 from api.registration import Registered, StoredUpload, forget_key, register, upload_fingerprint
 from api.resources import Resources
@@ -86,6 +96,7 @@ _STORED = json_answer(
         "incomplete_body",
         "invalid_dataset",
         "overloaded",
+        "quota_exceeded",
         "storage_unavailable",
         "too_large",
         "unsupported_media_type",
@@ -98,6 +109,7 @@ async def upload_dataset(
     request: Request,
     caller: DatasetsWriter,
     resources: Service,
+    trail: Trail,
     name: Annotated[DisplayName | None, Query(description="For people; need not be unique.")] = None,
     data_format: Annotated[
         str | None,
@@ -128,7 +140,7 @@ async def upload_dataset(
         ticket, stored = await store_body(request, resources, caller.tenant_id, chosen)
         fingerprint = upload_fingerprint(request, stored.sha256)
         upload = StoredUpload(ticket, stored, name, chosen, reading, idempotency_key, fingerprint)
-        return await _registered(resources, upload)
+        return await _registered(resources, upload, trail)
 
 
 @router.post(
@@ -142,6 +154,7 @@ async def upload_dataset(
         "invalid_dataset",
         "invalid_json",
         "overloaded",
+        "quota_exceeded",
         "source_failed",
         "source_not_allowed",
         "storage_unavailable",
@@ -156,6 +169,7 @@ async def pull_dataset(
     request: Request,
     caller: DatasetsWriter,
     resources: Service,
+    trail: Trail,
     body: DatasetPull,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -173,12 +187,12 @@ async def pull_dataset(
         upload = StoredUpload(
             ticket, stored, body.name, "prometheus", body.mapping, idempotency_key, fingerprint
         )
-        return await _registered(resources, upload)
+        return await _registered(resources, upload, trail)
 
 
-async def _registered(resources: Resources, upload: StoredUpload) -> Response:
+async def _registered(resources: Resources, upload: StoredUpload, trail: AuditTrail) -> Response:
     """The answer once the dataset is inspected or that takes long. Raises what makes it unusable."""
-    registered = await register(resources, upload)
+    registered = await register(resources, upload, trail)
     dataset = registered.dataset
     if dataset.status == DatasetStatus.INSPECTING:
         dataset = await resources.inspections.wait_for(upload.ticket.tenant_id, dataset.id) or dataset
@@ -263,10 +277,13 @@ def get_dataset_report(caller: DatasetsReader, resources: Service, dataset_id: D
     summary="Delete a dataset",
     responses=answers("not_found", "in_use", ok_204={"description": "Deleted."}),
 )
-def delete_dataset(caller: DatasetsWriter, resources: Service, dataset_id: DatasetId) -> Response:
+def delete_dataset(
+    caller: DatasetsWriter, resources: Service, trail: Trail, dataset_id: DatasetId
+) -> Response:
     """Removes the dataset and its bytes. Refused while a job that has not ended needs it."""
     with resources.db.sessions.begin() as session:
         key = service.delete(session, caller.tenant_id, dataset_id)
+        trail.note(session, dataset_id)
     try:
         resources.storage.delete(key)
     except StorageUnavailable:

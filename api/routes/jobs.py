@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Query, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
-from pydantic_core import PydanticCustomError
 
 from api.dependencies import (
     Cursor,
@@ -21,6 +17,7 @@ from api.dependencies import (
     JobsWriter,
     Limit,
     Service,
+    Trail,
 )
 from api.openapi import answers, header, json_answer, json_content
 from api.polled_route import answer_in_full, polled_router
@@ -28,6 +25,7 @@ from api.query_lists import parse_labels, parse_statuses
 from api.strict_route import strict_router
 from core import idempotency
 from core.errors import NotFound
+from core.instants import Instant
 from core.jobs import polling, reading, service
 from core.jobs.reading import JobFilter
 from core.jobs.schemas import JobCreate, JobRead, JobSort, ResolvedTraining
@@ -35,29 +33,11 @@ from core.pages import DEFAULT_LIMIT, Page
 
 router = strict_router("jobs")
 polled = polled_router("jobs")
-_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}")
 _ETAG_HEADERS = {"ETag": header("Changes with revision, phase, progress and place in the queue.")}
 
 
 class JobPage(Page[JobRead]):
     """One page of jobs."""
-
-
-def _require_rfc3339(value: object) -> object:
-    # Left alone, pydantic takes a number for seconds since 1970.
-    if not isinstance(value, str) or _RFC3339.match(value) is None:
-        raise PydanticCustomError("wrong_form", "write it like 2026-11-22T12:00:00Z")
-    return value
-
-
-def _to_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise PydanticCustomError("out_of_range", "the time lies outside of the calendar in UTC") from None
-
-
-Instant = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339), AfterValidator(_to_utc)]
 
 
 @router.post(
@@ -98,6 +78,7 @@ def submit_job(
     request: Request,
     caller: JobsWriter,
     resources: Service,
+    trail: Trail,
     background: BackgroundTasks,
     body: JobCreate,
     validate_only: Annotated[
@@ -119,10 +100,11 @@ def submit_job(
             )
             if earlier is not None:
                 return _created(earlier["body"], replayed=True)
-        job = service.submit(session, caller.tenant_id, body)
+        job = service.submit(session, caller.tenant_id, body, resources.settings.max_queued_jobs)
         read = reading.read_job(session, job, line).model_dump(mode="json")
         if idempotency_key is not None:
             idempotency.store_answer(session, caller.tenant_id, idempotency_key, {"body": read})
+        trail.note(session, job.id)
         queue = job.queue
     # After the answer: a broker that is down must not delay it.
     background.add_task(resources.queue.nudge, queue)

@@ -8,7 +8,7 @@ import structlog
 from fastapi import BackgroundTasks, Response
 from pydantic import BaseModel, ConfigDict
 
-from api.dependencies import JobId, JobsWriter, Service
+from api.dependencies import JobId, JobsWriter, Service, Trail
 from api.openapi import answers, json_answer, json_content
 from api.resources import Resources
 from api.strict_route import strict_router
@@ -53,11 +53,17 @@ def _noted(what_follows: str) -> dict[str, Any]:
     ),
 )
 def cancel_job(
-    *, caller: JobsWriter, resources: Service, job_id: JobId, _body: EmptyBody | None = None
+    *,
+    caller: JobsWriter,
+    resources: Service,
+    trail: Trail,
+    job_id: JobId,
+    _body: EmptyBody | None = None,
 ) -> Response:
     """Ends a job that waits at once, one that runs after a last checkpoint. Repeating it does no harm."""
     with resources.db.sessions.begin() as session:
         job = reading.read_job(session, verbs.cancel(session, caller.tenant_id, job_id))
+        trail.note(session, job_id)
     return _shown(job, 200 if job.is_terminal else 202)
 
 
@@ -74,7 +80,12 @@ def cancel_job(
     ),
 )
 def pause_job(
-    *, caller: JobsWriter, resources: Service, job_id: JobId, _body: EmptyBody | None = None
+    *,
+    caller: JobsWriter,
+    resources: Service,
+    trail: Trail,
+    job_id: JobId,
+    _body: EmptyBody | None = None,
 ) -> Response:
     """Holds a job back until it is resumed. One that runs stores its state first, and gives its worker free.
 
@@ -82,6 +93,7 @@ def pause_job(
     """
     with resources.db.sessions.begin() as session:
         job = reading.read_job(session, verbs.pause(session, caller.tenant_id, job_id))
+        trail.note(session, job_id)
     return _shown(job, 202 if job.status == "running" else 200)
 
 
@@ -93,6 +105,7 @@ def pause_job(
     responses=answers(
         *_REFUSALS,
         "invalid_transition",
+        "quota_exceeded",
         ok_200=json_answer("The job is queued.", "queued_job"),
     ),
 )
@@ -100,14 +113,16 @@ def resume_job(
     *,
     caller: JobsWriter,
     resources: Service,
+    trail: Trail,
     background: BackgroundTasks,
     job_id: JobId,
     _body: EmptyBody | None = None,
 ) -> Response:
     """Queues it again; training goes on from the last stored state, on whatever worker takes it."""
     with resources.db.sessions.begin() as session:
-        row = verbs.resume(session, caller.tenant_id, job_id)
+        row = verbs.resume(session, caller.tenant_id, job_id, resources.settings.max_queued_jobs)
         job = reading.read_job(session, row)
+        trail.note(session, job_id)
     _nudge(resources, background, row.queue)
     return _shown(job)
 
@@ -122,6 +137,7 @@ def resume_job(
         *_REFUSALS,
         "conflict",
         "invalid_transition",
+        "quota_exceeded",
         ok_200=json_answer("The job is queued.", "queued_job"),
     ),
 )
@@ -129,6 +145,7 @@ def retry_job(
     *,
     caller: JobsWriter,
     resources: Service,
+    trail: Trail,
     background: BackgroundTasks,
     job_id: JobId,
     body: JobRetry | None = None,
@@ -139,8 +156,10 @@ def retry_job(
     """
     start = (body or JobRetry()).start
     with resources.db.sessions.begin() as session:
-        row = verbs.retry(session, caller.tenant_id, job_id, start)
+        max_queued = resources.settings.max_queued_jobs
+        row = verbs.retry(session, caller.tenant_id, job_id, start, max_queued)
         job = reading.read_job(session, row)
+        trail.note(session, job_id)
     _nudge(resources, background, row.queue)
     return _shown(job)
 
@@ -157,13 +176,16 @@ def retry_job(
         ok_200=json_answer("The job as it is now.", "job"),
     ),
 )
-def change_job(*, caller: JobsWriter, resources: Service, job_id: JobId, body: JobChange) -> Response:
+def change_job(
+    *, caller: JobsWriter, resources: Service, trail: Trail, job_id: JobId, body: JobChange
+) -> Response:
     """Sends the `revision` the job was read at; where somebody was faster, nothing is changed.
 
     A new priority counts from the next claim on; it does not interrupt what runs.
     """
     with resources.db.sessions.begin() as session:
         job = reading.read_job(session, verbs.change(session, caller.tenant_id, job_id, body))
+        trail.note(session, job_id)
     return _shown(job)
 
 
@@ -174,10 +196,11 @@ def change_job(*, caller: JobsWriter, resources: Service, job_id: JobId, body: J
     summary="Delete a job",
     responses=answers("not_found", "invalid_transition", ok_204={"description": "Deleted."}),
 )
-def delete_job(*, caller: JobsWriter, resources: Service, job_id: JobId) -> Response:
+def delete_job(*, caller: JobsWriter, resources: Service, trail: Trail, job_id: JobId) -> Response:
     """Removes a job that has ended, with its metrics, events, logs and files. Its dataset stays."""
     with resources.db.sessions.begin() as session:
         keys = verbs.delete(session, caller.tenant_id, job_id)
+        trail.note(session, job_id)
     try:
         for key in keys:
             resources.storage.delete(key)

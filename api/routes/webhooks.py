@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from api.dependencies import Admin, Cursor, DeliveryId, IdempotencyKey, Limit, Service, WebhookId
+from api.dependencies import Admin, Cursor, DeliveryId, IdempotencyKey, Limit, Service, Trail, WebhookId
 from api.openapi import answers, header, json_answer, json_content
 from api.strict_route import strict_router
 from core import idempotency
@@ -61,6 +61,7 @@ def create_webhook(
     request: Request,
     caller: Admin,
     resources: Service,
+    trail: Trail,
     body: WebhookCreate,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -84,6 +85,7 @@ def create_webhook(
             if known is not None:
                 return _created(known, {"Idempotency-Replayed": "true"})
         webhook = service.create(session, caller.tenant_id, body, settings)
+        trail.note(session, webhook.id)
         if idempotency_key is not None:
             # The secret stays in one place: a replay reads it from the webhook.
             answer = {"webhook_id": webhook.id}
@@ -135,7 +137,7 @@ def get_webhook(caller: Admin, resources: Service, webhook_id: WebhookId) -> Web
     ),
 )
 def change_webhook(
-    *, caller: Admin, resources: Service, webhook_id: WebhookId, body: WebhookChange
+    *, caller: Admin, resources: Service, trail: Trail, webhook_id: WebhookId, body: WebhookChange
 ) -> WebhookRead:
     """A new address gets what waits to be sent, too. Events of a time when it is disabled are not sent later.
 
@@ -143,6 +145,7 @@ def change_webhook(
     service; `disabled_reason` says so.
     """
     with resources.db.sessions.begin() as session:
+        trail.note(session, webhook_id)
         return service.change(session, caller.tenant_id, webhook_id, body, resources.settings)
 
 
@@ -153,10 +156,11 @@ def change_webhook(
     summary="Delete a webhook",
     responses=answers("not_found", ok_204={"description": "Deleted."}),
 )
-def delete_webhook(caller: Admin, resources: Service, webhook_id: WebhookId) -> Response:
+def delete_webhook(caller: Admin, resources: Service, trail: Trail, webhook_id: WebhookId) -> Response:
     """With the log of its deliveries; what waits to be sent is not sent."""
     with resources.db.sessions.begin() as session:
         service.delete(session, caller.tenant_id, webhook_id)
+        trail.note(session, webhook_id)
     return Response(status_code=204)
 
 
@@ -173,7 +177,12 @@ def delete_webhook(caller: Admin, resources: Service, webhook_id: WebhookId) -> 
     ),
 )
 def rotate_webhook_secret(
-    *, caller: Admin, resources: Service, webhook_id: WebhookId, body: SecretRotation | None = None
+    *,
+    caller: Admin,
+    resources: Service,
+    trail: Trail,
+    webhook_id: WebhookId,
+    body: SecretRotation | None = None,
 ) -> WebhookWithSecret:
     """For a day, or as long as `overlap_seconds` says, requests carry a signature of the old secret as well.
 
@@ -181,6 +190,7 @@ def rotate_webhook_secret(
     within that time the first secret signs no more.
     """
     with resources.db.sessions.begin() as session:
+        trail.note(session, webhook_id)
         return service.rotate_secret(session, caller.tenant_id, webhook_id, body or SecretRotation())
 
 
@@ -194,9 +204,10 @@ def rotate_webhook_secret(
         "conflict", "not_found", ok_202=json_answer("To be sent within seconds: read it again.", "delivery")
     ),
 )
-def test_webhook(caller: Admin, resources: Service, webhook_id: WebhookId) -> DeliveryRead:
+def test_webhook(caller: Admin, resources: Service, trail: Trail, webhook_id: WebhookId) -> DeliveryRead:
     """An event `webhook.test`, signed and delivered like any other. `conflict` for a disabled webhook."""
     with resources.db.sessions.begin() as session:
+        trail.note(session, webhook_id)
         return service.send_test(session, caller.tenant_id, webhook_id)
 
 
@@ -246,7 +257,8 @@ def get_delivery(caller: Admin, resources: Service, delivery_id: DeliveryId) -> 
         "conflict", "not_found", ok_202=json_answer("To be sent within seconds: read it again.", "delivery")
     ),
 )
-def replay_delivery(caller: Admin, resources: Service, delivery_id: DeliveryId) -> DeliveryRead:
+def replay_delivery(caller: Admin, resources: Service, trail: Trail, delivery_id: DeliveryId) -> DeliveryRead:
     """With the same `webhook-id` and body, and all its tries anew. `conflict` for a disabled webhook."""
     with resources.db.sessions.begin() as session:
+        trail.note(session, delivery_id)
         return service.replay(session, caller.tenant_id, delivery_id)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.access.schemas import StoredKey
-from core.database import db_now, insert_or
+from core.database import db_now, insert_or, later, read_clock
 from core.ids import new_id
+from core.pages import newest_first
 from core.tables import ApiKey, Tenant
+
+PAGE_ORDER = "api_keys-created_at"
 
 
 def find_or_add_tenant(session: Session, name: str) -> Tenant:
@@ -31,18 +34,71 @@ def add_key(
     secret_sha256: str,
     scopes: Sequence[str],
     expires_at: datetime | None,
+    name: str | None = None,
 ) -> ApiKey:
     key = ApiKey(
         id=new_id("key"),
         tenant_id=tenant_id,
         public_id=public_id,
         secret_sha256=secret_sha256,
+        name=name,
         scopes=list(scopes),
         expires_at=expires_at,
     )
     session.add(key)
     session.flush()
     return key
+
+
+def tenant_name(session: Session, tenant_id: str) -> str:
+    return session.scalars(select(Tenant.name).where(Tenant.id == tenant_id)).one()
+
+
+def find_tenant(session: Session, name: str) -> Tenant | None:
+    return session.scalars(select(Tenant).where(Tenant.name == name)).one_or_none()
+
+
+def lock_tenant(session: Session, tenant_id: str) -> None:
+    """One transaction at a time counts what a tenant has and adds to it; new rows of others do not wait."""
+    session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update(key_share=True))
+
+
+def count_usable_keys(session: Session, tenant_id: str) -> int:
+    statement = select(func.count()).select_from(ApiKey).where(ApiKey.tenant_id == tenant_id, *is_usable())
+    return session.scalars(statement).one()
+
+
+def find_key(session: Session, tenant_id: str, key_id: str) -> ApiKey | None:
+    """Revoked and expired ones too."""
+    return session.scalars(_of_tenant(tenant_id, key_id)).one_or_none()
+
+
+def page(session: Session, tenant_id: str, limit: int, cursor: str | None) -> Sequence[ApiKey]:
+    """Newest first; one row more than `limit`, if there is one."""
+    statement = select(ApiKey).where(ApiKey.tenant_id == tenant_id)
+    return session.scalars(newest_first(statement, ApiKey, PAGE_ORDER, limit, cursor)).all()
+
+
+def revoke(session: Session, tenant_id: str, key_id: str) -> ApiKey | None:
+    """None where there is no such key; one that was revoked before keeps its time."""
+    key = session.scalars(
+        _of_tenant(tenant_id, key_id).with_for_update(), execution_options={"populate_existing": True}
+    ).one_or_none()
+    if key is not None and key.revoked_at is None:
+        key.revoked_at = read_clock(session)
+        session.flush()
+    return key
+
+
+def _of_tenant(tenant_id: str, key_id: str) -> Select[ApiKey]:
+    return select(ApiKey).where(ApiKey.id == key_id, ApiKey.tenant_id == tenant_id)
+
+
+def note_used(session: Session, key_ids: Collection[str], every_seconds: float) -> None:
+    """Whichever of several processes comes first within that time writes."""
+    before = later(db_now(), -every_seconds)
+    is_old = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < before)
+    session.execute(update(ApiKey).where(ApiKey.id.in_(key_ids), is_old).values(last_used_at=db_now()))
 
 
 def find_usable_key(session: Session, public_id: str) -> StoredKey | None:

@@ -9,16 +9,23 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from core.access import repository
-from core.access.schemas import ApiKeyRead, Principal, StoredKey
+from core.access.schemas import ApiKeyCreate, ApiKeyRead, Principal, StoredKey
 from core.access.scopes import Scope
 from core.access.secrets import KeyText, make_key_text, parse_key_text
-from core.errors import FieldProblem, InvalidRequest, Unauthenticated
+from core.database import read_clock
+from core.errors import FieldProblem, InvalidRequest, NotFound, QuotaExceeded, Unauthenticated
+from core.pages import DEFAULT_LIMIT, Page, cut_page, newest_first_key
+from core.tables import ApiKey
 
 MAX_TENANT_NAME = 200
 
 
 def create_key(
-    session: Session, tenant_name: str, scopes: Iterable[str], expires_at: datetime | None = None
+    session: Session,
+    tenant_name: str,
+    scopes: Iterable[str],
+    expires_at: datetime | None = None,
+    name: str | None = None,
 ) -> tuple[ApiKeyRead, str]:
     """A new key and its secret, which nobody can read again; the tenant is made if it is new.
 
@@ -27,17 +34,62 @@ def create_key(
     _check_tenant_name(tenant_name)
     granted = _check_scopes(scopes)
     tenant = repository.find_or_add_tenant(session, tenant_name)
+    return _add_key(session, tenant.id, granted, expires_at, name)
+
+
+def make_key(session: Session, tenant_id: str, wanted: ApiKeyCreate, max_keys: int) -> tuple[ApiKeyRead, str]:
+    """The same over HTTP, within the tenant. Raises QuotaExceeded, InvalidRequest (an expiry in the past)."""
+    if wanted.expires_at is not None and wanted.expires_at <= read_clock(session):
+        detail = "expires_at lies in the past."
+        raise InvalidRequest(detail, [FieldProblem("in_the_past", detail, pointer="/expires_at")])
+    repository.lock_tenant(session, tenant_id)
+    if repository.count_usable_keys(session, tenant_id) >= max_keys:
+        raise QuotaExceeded(f"A tenant has at most {max_keys} usable API keys; revoke one first.")
+    scopes = list(dict.fromkeys(wanted.scopes))
+    return _add_key(session, tenant_id, scopes, wanted.expires_at, wanted.name)
+
+
+def _add_key(
+    session: Session, tenant_id: str, scopes: list[Scope], expires_at: datetime | None, name: str | None
+) -> tuple[ApiKeyRead, str]:
     text = make_key_text()
-    key = repository.add_key(session, tenant.id, text.public_id, text.sha256, granted, expires_at)
-    read = ApiKeyRead(
-        id=key.id,
-        tenant=tenant.name,
-        prefix=f"ft_{text.public_id}",
-        scopes=granted,
-        created_at=key.created_at,
-        expires_at=key.expires_at,
-    )
-    return read, text.token
+    key = repository.add_key(session, tenant_id, text.public_id, text.sha256, scopes, expires_at, name)
+    return ApiKeyRead.of(key, repository.tenant_name(session, tenant_id)), text.token
+
+
+def list_keys(
+    session: Session, tenant_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+) -> Page[ApiKeyRead]:
+    """Newest first, revoked and expired ones too. Raises InvalidRequest for a bad cursor."""
+    rows = repository.page(session, tenant_id, limit, cursor)
+    shown, next_cursor = cut_page(rows, limit, repository.PAGE_ORDER, newest_first_key)
+    tenant = repository.tenant_name(session, tenant_id)
+    return Page(items=[ApiKeyRead.of(row, tenant) for row in shown], next_cursor=next_cursor)
+
+
+def get_key(session: Session, tenant_id: str, key_id: str) -> ApiKeyRead:
+    """Raises NotFound."""
+    key = _there(repository.find_key(session, tenant_id, key_id), key_id)
+    return ApiKeyRead.of(key, repository.tenant_name(session, tenant_id))
+
+
+def revoke_key(session: Session, tenant_id: str, key_id: str) -> None:
+    """For good, from the next request on: nobody keeps a key in memory. Raises NotFound."""
+    _there(repository.revoke(session, tenant_id, key_id), key_id)
+
+
+def _there(key: ApiKey | None, key_id: str) -> ApiKey:
+    if key is None:
+        raise NotFound(f"There is no API key {key_id}.")
+    return key
+
+
+def tenant_id_of(session: Session, tenant_name: str) -> str:
+    """Raises NotFound."""
+    tenant = repository.find_tenant(session, tenant_name)
+    if tenant is None:
+        raise NotFound(f"There is no tenant {tenant_name}.")
+    return tenant.id
 
 
 def _check_tenant_name(name: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.database import UtcDateTime, db_now, insert_or, later
+from core.database import db_now, insert_or, later
 from core.datasets.lifecycle import DatasetStatus
 from core.jobs.lifecycle import TERMINAL
-from core.pages import Key, decode_cursor, from_microseconds, to_microseconds
+from core.pages import newest_first
 from core.tables import Dataset, Job, Upload
 
 PAGE_ORDER = "datasets-created_at"
@@ -56,6 +56,15 @@ def add_or_find(session: Session, row: dict[str, Any]) -> tuple[Dataset, bool]:
     return session.scalars(_same_content(row)).one(), False
 
 
+def stored_bytes(session: Session, tenant_id: str) -> int:
+    """Of all its datasets."""
+    kept = (Dataset.deleted_at.is_(None), Dataset.status != DatasetStatus.REJECTED)
+    total = select(func.coalesce(func.sum(Dataset.size_bytes), 0)).where(
+        Dataset.tenant_id == tenant_id, *kept
+    )
+    return int(session.scalars(total).one())
+
+
 def _same_content(row: dict[str, Any]) -> Any:
     return select(Dataset).where(
         Dataset.tenant_id == row["tenant_id"],
@@ -89,16 +98,7 @@ def _of_tenant(tenant_id: str, dataset_id: str) -> tuple[ColumnElement[bool], ..
 def page(session: Session, tenant_id: str, limit: int, cursor: str | None) -> Sequence[Dataset]:
     """Newest first; one row more than `limit`, if there is one."""
     statement = select(Dataset).where(Dataset.tenant_id == tenant_id, Dataset.deleted_at.is_(None))
-    if cursor is not None:
-        micros, dataset_id = decode_cursor(PAGE_ORDER, cursor, (int, str))
-        seen = tuple_(literal(from_microseconds(micros), UtcDateTime()), literal(dataset_id))
-        statement = statement.where(tuple_(Dataset.created_at, Dataset.id) < seen)
-    order = (Dataset.created_at.desc(), Dataset.id.desc())
-    return session.scalars(statement.order_by(*order).limit(limit + 1)).all()
-
-
-def page_key(dataset: Dataset) -> Key:
-    return to_microseconds(dataset.created_at), dataset.id
+    return session.scalars(newest_first(statement, Dataset, PAGE_ORDER, limit, cursor)).all()
 
 
 def is_in_use(session: Session, dataset_id: str) -> bool:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from core.access.repository import lock_tenant
 from core.database import db_now, dump_json, later
 from core.datasets import repository
 from core.datasets.lifecycle import MAX_INSPECTIONS, DatasetStatus
 from core.datasets.schemas import DatasetRead
-from core.errors import InspectionLost, InUse, NotFound
+from core.errors import InspectionLost, InUse, NotFound, QuotaExceeded
 from core.ids import new_id
-from core.pages import DEFAULT_LIMIT, Page, cut_page
+from core.pages import DEFAULT_LIMIT, Page, cut_page, newest_first_key
 from core.storage import StoredObject, dataset_key
 from core.tables import Dataset
 from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetProblem, DatasetSchema
@@ -44,9 +45,18 @@ class Inspection:
 
 
 def begin_upload(
-    session: Session, tenant_id: str, data_format: DatasetFormat, expires_seconds: float
+    session: Session,
+    tenant_id: str,
+    data_format: DatasetFormat,
+    expires_seconds: float,
+    max_bytes: int | None = None,
 ) -> UploadTicket:
-    """Notes an upload before its first byte, so that one that never finishes is found and removed."""
+    """Notes an upload before its first byte, so that one that never finishes is found and removed.
+
+    Raises QuotaExceeded where the tenant's datasets have `max_bytes` already.
+    """
+    if max_bytes is not None and repository.stored_bytes(session, tenant_id) >= max_bytes:
+        raise _quota_exceeded(max_bytes)
     dataset_id = new_id("ds")
     ticket = UploadTicket(dataset_id, tenant_id, dataset_key(tenant_id, dataset_id, data_format))
     repository.add_upload(
@@ -72,13 +82,17 @@ def register_upload(
     name: str | None,
     data_format: DatasetFormat,
     mapping: DatasetMapping,
+    max_bytes: int | None = None,
 ) -> tuple[Dataset, bool]:
     """The dataset of stored bytes and True; or the tenant's own with the same sha256 and mapping and False.
 
     After False and the commit, the caller deletes the object at `ticket.storage_key`: nothing points to it.
     After True it inspects the dataset within FIRST_LEASE_SECONDS, or the scheduler does. Raises NotFound for
-    an upload that took so long that it was given up.
+    an upload that took so long that it was given up, QuotaExceeded where the tenant's datasets come to more
+    than `max_bytes` with it: then, too, the caller deletes the object.
     """
+    if max_bytes is not None:
+        lock_tenant(session, ticket.tenant_id)
     if not repository.take_upload(session, ticket.dataset_id):
         raise NotFound("The upload took too long and was given up; send the file again.")
     reading = mapping.model_dump(mode="json")
@@ -96,7 +110,16 @@ def register_upload(
         "inspection_attempt": 0,
         "inspection_lease_until": later(db_now(), FIRST_LEASE_SECONDS),
     }
-    return repository.add_or_find(session, row)
+    dataset, is_new = repository.add_or_find(session, row)
+    if is_new and max_bytes is not None and repository.stored_bytes(session, ticket.tenant_id) > max_bytes:
+        raise _quota_exceeded(max_bytes)
+    return dataset, is_new
+
+
+def _quota_exceeded(max_bytes: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"The tenant's datasets may come to {max_bytes} bytes together; delete some that no job needs."
+    )
 
 
 def begin_inspection(session: Session, dataset_id: str, lease_seconds: float) -> Inspection | None:
@@ -186,7 +209,7 @@ def list_page(
 ) -> Page[DatasetRead]:
     """Newest first. Raises InvalidRequest for a bad cursor."""
     rows = repository.page(session, tenant_id, limit, cursor)
-    shown, next_cursor = cut_page(rows, limit, repository.PAGE_ORDER, repository.page_key)
+    shown, next_cursor = cut_page(rows, limit, repository.PAGE_ORDER, newest_first_key)
     return Page(items=[DatasetRead.from_row(row) for row in shown], next_cursor=next_cursor)
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tup
 from sqlalchemy.orm import Session, aliased
 
 from core.database import UtcDateTime, db_now, seconds_between
+from core.jobs.claiming import running_by_tenant
 from core.jobs.lifecycle import TERMINAL, JobStatus
-from core.jobs.repository import devices_running_by_tenant
 from core.jobs.schemas import JobSort
 from core.pages import Key, decode_cursor, from_microseconds, to_microseconds
 from core.tables import Artifact, Job, JobAttempt, JobEvent, JobLabel, JobLogChunk, JobMetric, Tenant
@@ -120,7 +120,7 @@ def waiting_jobs(session: Session) -> Sequence[Waiting]:
 
 def tenant_weights(session: Session) -> dict[str, tuple[int, int]]:
     """By tenant: devices its running jobs hold, and the number of its last claim."""
-    running = devices_running_by_tenant()
+    running = running_by_tenant()
     rows = session.execute(
         select(Tenant.id, func.coalesce(running.c.devices, 0), Tenant.last_served).outerjoin(
             running, running.c.tenant_id == Tenant.id

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, insert, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from core.database import db_now, later, seconds_between
 from core.ids import new_id
@@ -14,7 +14,7 @@ from core.jobs.events import NewEvent
 from core.jobs.lifecycle import TERMINAL, TRANSITIONS, JobStatus
 from core.monitoring import tallies
 from core.monitoring.tallies import Tallied
-from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, JobLabel, Tenant
+from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, JobLabel
 from core.webhooks import outbox
 
 Values = Mapping[str, Any]
@@ -214,87 +214,6 @@ def _close_attempt(session: Session, job: Job, outcome: str) -> None:
         execution_options={"synchronize_session": False},
     ).one()
     tallies.note(session, Tallied.ATTEMPT, outcome, seconds=seconds)
-
-
-def claim(
-    session: Session, queue: str, devices: int, worker_name: str, lease_seconds: float, event: NewEvent
-) -> Job | None:
-    """Moves the best waiting row to `running` under a new token and opens its attempt."""
-    values = {
-        "phase": "preparing",
-        "token": Job.token + 1,
-        "attempt": Job.attempt + 1,
-        "lease_until": later(db_now(), lease_seconds),
-        "heartbeat_at": db_now(),
-        "claimed_at": db_now(),
-        "started_at": func.coalesce(Job.started_at, db_now()),
-        "worker_name": worker_name,
-        "not_before": None,
-        "progress": None,
-        "reason_code": None,
-        "reason_message": None,
-    }
-    best = _best_waiting(queue, devices).scalar_subquery()
-    job = transition(session, best, JobStatus.RUNNING, event, values=values)
-    if job is None:
-        return None
-    session.add(JobAttempt(job_id=job.id, attempt=job.attempt, token=job.token, worker_name=worker_name))
-    _note_served(session, job.tenant_id)
-    return job
-
-
-def _best_waiting(queue: str, devices: int) -> Select[str]:
-    """Fair share first (fewest running devices, then longest unserved), then priority, then age."""
-    candidate = aliased(Job)
-    running = devices_running_by_tenant()
-    return (
-        select(candidate.id)
-        .join(Tenant, Tenant.id == candidate.tenant_id)
-        .outerjoin(running, running.c.tenant_id == candidate.tenant_id)
-        .where(candidate.queue == queue, candidate.devices <= devices, *claimable(candidate))
-        .order_by(
-            func.coalesce(running.c.devices, 0),
-            Tenant.last_served,
-            candidate.priority.desc(),
-            candidate.queued_at,
-            candidate.id,
-        )
-        .limit(1)
-        .with_for_update(skip_locked=True, key_share=True, of=candidate)
-    )
-
-
-def devices_running_by_tenant() -> Any:
-    """A subquery (tenant_id, devices)."""
-    row = aliased(Job)
-    return (
-        select(row.tenant_id, func.sum(row.devices).label("devices"))
-        .where(row.status == JobStatus.RUNNING)
-        .group_by(row.tenant_id)
-        .subquery()
-    )
-
-
-def claimable(row: Any) -> tuple[ColumnElement[bool], ...]:
-    """What a queued row (Job or an alias) must fulfil to be claimed now."""
-    return (
-        row.status == JobStatus.QUEUED,
-        row.cancel_requested_at.is_(None),
-        row.pause_requested_at.is_(None),
-        row.not_before.is_(None) | (row.not_before <= db_now()),
-    )
-
-
-def _note_served(session: Session, tenant_id: str) -> None:
-    newest = select(func.max(aliased(Tenant).last_served)).scalar_subquery()
-    session.execute(update(Tenant).where(Tenant.id == tenant_id).values(last_served=newest + 1))
-
-
-def count_claimable(session: Session) -> dict[tuple[str, int], int]:
-    """How many rows could be claimed now, by queue and devices."""
-    size = (Job.queue, Job.devices)
-    rows = session.execute(select(*size, func.count()).where(*claimable(Job)).group_by(*size))
-    return {(queue, devices): count for queue, devices, count in rows}
 
 
 def artifacts_to_go_on_from(session: Session, job: Job, names: Collection[str]) -> Sequence[Artifact]:

@@ -23,7 +23,7 @@ from core.errors import (
     LeaseLost,
 )
 from core.ids import new_id
-from core.jobs import endings, recording, repository
+from core.jobs import claiming, endings, recording, repository
 from core.jobs.claim import ClaimedDataset, ClaimedJob, RegisteredArtifact, StoredCheckpoint, Wishes
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import (
@@ -32,6 +32,7 @@ from core.jobs.lifecycle import (
     JobStatus,
     RequeueReason,
 )
+from core.jobs.quotas import require_room_in_queue
 from core.jobs.resolution import resolve
 from core.jobs.schemas import Checkpoint, JobCreate, MetricReport, Progress, ResolvedTraining
 from core.monitoring.origin import Origin, current_origin
@@ -56,13 +57,14 @@ def validate(session: Session, tenant_id: str, body: JobCreate) -> ResolvedTrain
     return _resolve(repository.find_dataset(session, tenant_id, body.dataset_id), body)
 
 
-def submit(session: Session, tenant_id: str, body: JobCreate) -> Job:
+def submit(session: Session, tenant_id: str, body: JobCreate, max_queued: int | None = None) -> Job:
     """A queued job and its first event. After the commit the caller nudges `job.queue`.
 
-    Raises InvalidSpec (also for a dataset that is not there or was rejected, pointer /dataset_id) and
-    DatasetNotReady while it is being inspected.
+    Raises InvalidSpec (also for a dataset that is not there or was rejected, pointer /dataset_id),
+    DatasetNotReady while it is being inspected, and QuotaExceeded where `max_queued` of the tenant wait.
     """
     resolved = _resolve(repository.lock_dataset(session, tenant_id, body.dataset_id), body)
+    require_room_in_queue(session, tenant_id, max_queued)
     origin = current_origin()
     job = Job(
         id=new_id("job"),
@@ -112,11 +114,19 @@ def _queue_for(session: Session, spec: TrainingSpec) -> str:
 
 
 def claim(
-    session: Session, queue: str, worker_name: str, lease_seconds: float, devices: int = 1
+    session: Session,
+    queue: str,
+    worker_name: str,
+    lease_seconds: float,
+    devices: int = 1,
+    max_running: int | None = None,
 ) -> ClaimedJob | None:
-    """The best waiting job, now running under a new token; None when nothing can be claimed."""
+    """The best waiting job, now running under a new token; None when nothing can be claimed.
+
+    `max_running`: of one tenant, at the same time.
+    """
     event = NewEvent("job.running", {"worker": worker_name})
-    job = repository.claim(session, queue, devices, worker_name, lease_seconds, event)
+    job = claiming.claim(session, queue, devices, worker_name, lease_seconds, event, max_running)
     if job is None:
         return None
     dataset = session.get_one(Dataset, job.dataset_id)
@@ -344,4 +354,4 @@ def fail_overdue(session: Session, limit: int = 100) -> list[str]:
 
 def nudges_needed(session: Session) -> dict[str, int]:
     """How many messages each queue needs for the rows that could be claimed now, idle workers given."""
-    return plan_nudges(repository.count_claimable(session), workers.idle(session))
+    return plan_nudges(claiming.count_claimable(session), workers.idle(session))

@@ -15,6 +15,7 @@ from core.errors import Conflict, InvalidTransition, NotFound, StaleRevision
 from core.jobs import repository
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import ALLOWED_VERBS, JobStatus, Verb, is_terminal
+from core.jobs.quotas import require_room_in_queue
 from core.jobs.schemas import JobChange, RetryFrom
 from core.tables import Job
 
@@ -62,17 +63,27 @@ def pause(session: Session, tenant_id: str, job_id: str) -> Job:
     return _move(session, job, JobStatus.PAUSED, NewEvent("job.paused"), values)
 
 
-def resume(session: Session, tenant_id: str, job_id: str) -> Job:
-    """Queues a paused job; its next attempt goes on from the last stored state. Then nudge its queue."""
+def resume(session: Session, tenant_id: str, job_id: str, max_queued: int | None = None) -> Job:
+    """Queues a paused job; its next attempt goes on from the last stored state. Then nudge its queue.
+
+    Raises QuotaExceeded, as `retry` does.
+    """
     job = _lock(session, tenant_id, job_id)
     event = NewEvent("job.queued", {"reason": "resumed"})
     if _was_queued_by(session, job, event):
         return job
     _require(job, "resume")
+    require_room_in_queue(session, tenant_id, max_queued)
     return _move(session, job, JobStatus.QUEUED, event, QUEUED_ANEW)
 
 
-def retry(session: Session, tenant_id: str, job_id: str, start: RetryFrom = "beginning") -> Job:
+def retry(
+    session: Session,
+    tenant_id: str,
+    job_id: str,
+    start: RetryFrom = "beginning",
+    max_queued: int | None = None,
+) -> Job:
     """Queues a failed or cancelled job with its attempts and running time granted anew.
 
     From the "beginning" nothing of the earlier attempts is gone on from, from the "checkpoint" their last
@@ -83,6 +94,7 @@ def retry(session: Session, tenant_id: str, job_id: str, start: RetryFrom = "beg
     if _was_queued_by(session, job, event):
         return job
     _require(job, "retry")
+    require_room_in_queue(session, tenant_id, max_queued)
     if repository.lock_dataset(session, tenant_id, job.dataset_id) is None:
         raise Conflict("The job's dataset was deleted; upload it again and submit a new job.")
     return _move(session, job, JobStatus.QUEUED, event, QUEUED_ANEW | _granted_anew(start))

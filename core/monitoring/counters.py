@@ -47,6 +47,12 @@ lease_renewals = Counter(
     ["outcome"],
     registry=PROCESS,
 )
+rate_shares = Counter(
+    f"{PREFIX}_rate_limit_shares_total",
+    "Times this process exchanged its counts of requests with the others; while that fails, it counts alone.",
+    ["outcome"],
+    registry=PROCESS,
+)
 sweep_failures = Counter(
     f"{PREFIX}_scheduler_part_failures_total",
     "Parts of this scheduler's sweeps that ended in an error.",

@@ -1,6 +1,7 @@
 """Every row of the service, a module per subject."""
 
 from core.tables.access import ApiKey, IdempotencyKey, Tenant
+from core.tables.audit import AuditEvent
 from core.tables.base import Json, Table
 from core.tables.datasets import Dataset, Upload
 from core.tables.jobs import Job, JobAttempt, JobEvent, JobLabel
@@ -12,6 +13,7 @@ from core.tables.workers import Worker
 __all__ = [
     "ApiKey",
     "Artifact",
+    "AuditEvent",
     "Dataset",
     "IdempotencyKey",
     "Job",

@@ -32,10 +32,14 @@ class ApiKey(Table):
         String(8), unique=True, doc="The part of the key that finds its row; not secret."
     )
     secret_sha256: Mapped[str] = mapped_column(SHA256)
+    name: Mapped[str | None] = mapped_column(String(200))
     scopes: Mapped[list[str]] = mapped_column(JsonColumn)
     created_at: Mapped[datetime] = mapped_column(default=db_now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None] = mapped_column(
+        doc="Written at most once a minute, apart from the requests."
+    )
 
 
 class IdempotencyKey(Table):

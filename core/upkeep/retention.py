@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
+from core.audit import repository as audit_rows
 from core.database import read_clock
 from core.datasets import repository as dataset_rows
 from core.jobs import repository as job_rows
@@ -37,3 +38,10 @@ def delete_old_datasets(session: Session, keep_days: float, limit: int = 100) ->
                 dataset_rows.hide(session, dataset_id)
                 hidden.append(dataset_id)
     return hidden
+
+
+def forget_old_audit_events(session: Session, keep_days: float, limit: int = 100) -> int:
+    """Removes what was recorded longer ago, at most `limit` of each tenant; how many."""
+    before = read_clock(session) - timedelta(days=keep_days)
+    tenant_ids = repository.tenant_ids(session)
+    return sum(audit_rows.forget_before(session, tenant_id, before, limit) for tenant_id in tenant_ids)

@@ -14,6 +14,7 @@ NOBODYS = {
     "dataset_id": "ds_" + "0" * 32,
     "webhook_id": "wh_" + "0" * 32,
     "delivery_id": "dlv_" + "0" * 32,
+    "key_id": "key_" + "0" * 32,
     "name": "model.ckpt",
     "code": "in_use",
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.access.scopes import Scope
+from core.access.service import create_key
 from core.jobs.lifecycle import JobStatus
 from core.tables import Artifact, Dataset, Job
 from core.webhooks import service as webhooks
@@ -18,6 +19,7 @@ from tests.factories import make_dataset, make_job, make_tenant
 BODIES: dict[Operation, dict[str, Any]] = {
     Operation("POST", "/v1/jobs"): {"json": {"dataset_id": "ds_" + "0" * 32}},
     Operation("PATCH", "/v1/jobs/{job_id}"): {"json": {"revision": 1}},
+    Operation("POST", "/v1/api_keys"): {"json": {"scopes": ["jobs:read"]}},
     Operation("POST", "/v1/datasets"): {"params": {"format": "csv"}, "content": b"timestamp,cpu_percent\n"},
     Operation("POST", "/v1/datasets/pull"): {
         "json": {
@@ -88,6 +90,10 @@ def test_a_key_without_the_scope_may_not_even_learn_whether_a_thing_exists(api: 
         ("GET", "capabilities"): Scope.JOBS_READ,
         **{(verb, "webhooks"): Scope.ADMIN for verb in ("GET", "POST", "PATCH", "DELETE")},
         **{(verb, "deliveries"): Scope.ADMIN for verb in ("GET", "POST")},
+        ("GET", "api_keys"): Scope.ADMIN,
+        ("POST", "api_keys"): Scope.ADMIN,
+        ("DELETE", "api_keys"): Scope.ADMIN,
+        ("GET", "audit_events"): Scope.ADMIN,
     }
     for operation in closed_operations(api):
         scope = needed[operation.method, operation.path.split("/")[2]]
@@ -111,7 +117,7 @@ def test_admin_may_everything_of_its_tenant(api: RunningApi) -> None:
 
 @pytest.fixture
 def others(any_api: RunningApi) -> dict[str, str]:
-    """A dataset, a job with a file, and a webhook with a delivery, of another tenant."""
+    """What another tenant has of everything that an id names; its job has a file."""
     with any_api.db.sessions.begin() as session:
         tenant = make_tenant(session, "rival")
         dataset = make_dataset(session, tenant)
@@ -131,12 +137,14 @@ def others(any_api: RunningApi) -> dict[str, str]:
             )
         )
         any_api.storage.put_bytes(f"tenants/{tenant.id}/jobs/{job.id}/a1-t1/model.ckpt", b"abc")
+        key, _ = create_key(session, "rival", [Scope.JOBS_READ])
         delivery = webhooks.list_deliveries(session, tenant.id, webhook.id).items[0]
         return {
             "job_id": job.id,
             "dataset_id": dataset.id,
             "webhook_id": webhook.id,
             "delivery_id": delivery.id,
+            "key_id": key.id,
         }
 
 

@@ -21,7 +21,10 @@ LEFT_OUT = "positive_data_acceptance"
 
 @pytest.fixture
 def wire(sqlite_url: str, tmp_path: Path) -> Iterator[Wire]:
-    with running(make_settings(tmp_path, database_url=sqlite_url)) as api, served(api.signed_in()) as started:
+    settings = make_settings(
+        tmp_path, database_url=sqlite_url, requests_per_minute=None, failures_per_minute=None
+    )
+    with running(settings) as api, served(api.signed_in()) as started:
         store(api, a_run(api), "model.ckpt", b"weights")
         yield started
 

@@ -5,11 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from core import migrations
 from core.access import service as access
 from core.access.scopes import Scope
 from core.database import connect
+from core.errors import Unauthenticated
+from core.settings import load_settings
+from core.tables import AuditEvent
+from foretrain import errands
+from foretrain.refusals import Refusal
 
 
 @pytest.fixture
@@ -46,6 +52,33 @@ def test_migrate_then_a_key_with_just_these_scopes(environment: dict[str, str]) 
         principal = access.authenticate(session, made.stdout.strip())
     db.dispose()
     assert principal.scopes == {Scope.JOBS_READ, Scope.DATASETS_READ}
+
+
+def test_keys_are_listed_and_revoked_on_the_machine(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORETRAIN_DATABASE_URL", sqlite_url)
+    monkeypatch.setattr(errands, "set_up", load_settings)
+    errands.create_api_key("ops", ["jobs:read"], None, None, "grafana")
+    secret = capsys.readouterr().out.strip()
+    errands.list_api_keys("ops", None)
+    key_id, prefix, scopes, state, used, name = capsys.readouterr().out.strip().split("\t")
+    assert secret.startswith(prefix)
+    assert (scopes, state, used, name) == ("jobs:read", "usable", "never used", "grafana")
+
+    errands.revoke_api_key("ops", key_id, None)
+
+    errands.list_api_keys("ops", None)
+    assert "revoked" in capsys.readouterr().out.splitlines()[-1]
+    db = connect(sqlite_url)
+    with db.readers.begin() as session:
+        with pytest.raises(Unauthenticated):
+            access.authenticate(session, secret)
+        actions = session.scalars(select(AuditEvent.action).order_by(AuditEvent.id)).all()
+    db.dispose()
+    assert actions == ["create_api_key", "revoke_api_key"]
+    with pytest.raises(Refusal, match="no tenant nobody"):
+        errands.list_api_keys("nobody", None)
 
 
 @pytest.mark.slow

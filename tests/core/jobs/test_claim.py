@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from core.database import Database, db_now, later
-from core.jobs import reading, repository, service, verbs
+from core.jobs import claiming, reading, service, verbs
 from core.jobs.claim import ClaimedJob
 from core.jobs.lifecycle import JobStatus, RequeueReason
 from core.tables import Job
@@ -211,7 +211,7 @@ def test_a_job_is_not_claimed_before_its_time(database: Database) -> None:
         session.execute(update(Job).where(Job.id == job.id).values(not_before=later(db_now(), 60)))
     assert claim(database) is None
     with database.sessions.begin() as session:
-        assert repository.count_claimable(session) == {}
+        assert claiming.count_claimable(session) == {}
         session.execute(update(Job).where(Job.id == job.id).values(not_before=later(db_now(), -1)))
 
     assert claim(database) is not None

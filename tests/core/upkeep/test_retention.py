@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select, update
 
+from core.audit.schemas import Deed
+from core.audit.service import record
 from core.database import Database, db_now, later
 from core.datasets import repository as dataset_rows
 from core.jobs import verbs
 from core.jobs.lifecycle import JobStatus
-from core.tables import Dataset, Job
-from core.upkeep.retention import delete_old_datasets, delete_old_jobs
+from core.tables import AuditEvent, Dataset, Job
+from core.upkeep.retention import delete_old_datasets, delete_old_jobs, forget_old_audit_events
 from tests.factories import make_dataset, make_job, make_tenant
 
 WEEK = 7.0
@@ -86,3 +88,17 @@ def test_a_dataset_of_a_job_that_ended_lately_stays(database: Database) -> None:
     assert hidden(database) == []
     with database.readers.begin() as session:
         assert session.get_one(Dataset, job.dataset_id).deleted_at is None
+
+
+def test_what_was_recorded_long_ago_is_forgotten_a_part_at_a_time(database: Database) -> None:
+    with database.sessions.begin() as session:
+        deed = Deed(make_tenant(session).id, "submit_job")
+        for _ in range(3):
+            record(session, deed)
+        session.execute(update(AuditEvent).values(created_at=LONG_AGO))
+        record(session, deed)
+
+    with database.sessions.begin() as session:
+        assert [forget_old_audit_events(session, WEEK, limit=2) for _ in range(3)] == [2, 1, 0]
+
+        assert len(session.scalars(select(AuditEvent)).all()) == 1

@@ -11,6 +11,7 @@ from fastapi.middleware import Middleware
 
 from api.cors import Cors
 from api.openapi import DESCRIPTION, DocumentedApp
+from api.pages import routes as pages
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
@@ -23,6 +24,8 @@ from api.routes import (
     jobs,
     monitoring,
     reference,
+    series_values,
+    session,
     verbs,
     webhooks,
 )
@@ -30,6 +33,7 @@ from core.settings import Settings
 
 ROUTERS = (
     datasets.router,
+    series_values.router,
     jobs.router,
     jobs.polled,
     verbs.router,
@@ -40,6 +44,8 @@ ROUTERS = (
     reference.router,
     health.router,
     monitoring.router,
+    session.router,
+    pages.router,
 )
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from api.inspections import Inspections
 from api.slots import Slots
+from core.access.sessions import Tickets
 from core.database import Database, connect
 from core.jobs.line import Board
 from core.monitoring.exposition import exported
@@ -39,6 +40,7 @@ class Resources:
     inspections: Inspections
     board: Board
     exported: CollectorRegistry
+    tickets: Tickets
 
 
 def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
@@ -51,6 +53,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         access_key_id=access_key.get_secret_value() if access_key else None,
         secret_access_key=secret_key.get_secret_value() if secret_key else None,
     )
+    secret = settings.session_secret
     return Resources(
         settings=settings,
         db=db,
@@ -60,6 +63,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         inspections=Inspections(db, storage, settings),
         board=Board(db),
         exported=exported(db),
+        tickets=Tickets(secret.get_secret_value() if secret else None, settings.session_hours),
     )
 
 

@@ -2,6 +2,17 @@
 /* global uPlot */
 import { number } from "./format.js";
 
+const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(7).keys()].map((power) => digit * 10 ** power)).sort((one, other) => one - other);
+const utc = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+const clock = utc({ hour: "2-digit", minute: "2-digit" });
+const day = utc({ day: "numeric", month: "short" });
+const stamp = utc({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+
+// Times of the clock, and the day where a new one begins.
+function instants(_, times) {
+  return times.map((one, place) => (place === 0 || day.format(one * 1000) !== day.format(times[place - 1] * 1000) ? [day.format(one * 1000), clock.format(one * 1000)].join("\n") : clock.format(one * 1000)));
+}
+
 const drawn = new Set();
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -60,16 +71,17 @@ export class Chart {
       scales: { x: { time: this.time }, y: this.log ? { distr: 3 } : {} },
       cursor: { points: { size: 6 }, drag: { x: true, y: false } },
       legend: { live: true },
-      axes: [axis, { ...axis, size: 62, values: (_, values) => values.map((one) => (one === null ? null : this.value(one))) }],
+      axes: [this.time ? { ...axis, space: 80, values: instants } : { ...axis, incrs: WHOLE }, { ...axis, size: 62, values: (_, values) => values.map((one) => (one === null ? null : this.value(one))) }],
       bands: this.bands.map(({ high, low, fill }) => ({ series: [high + 1, low + 1], fill: color(fill) })),
       series: [
-        { label: this.xLabel },
+        this.time ? { label: this.xLabel, value: (_, x) => (x === null ? "–" : stamp.format(x * 1000)) } : { label: this.xLabel },
         ...this.series.map((one) => ({
           label: one.label,
           stroke: color(one.color),
           width: one.width ?? 2,
           dash: one.dash,
           show: !one.hidden,
+          class: one.unlisted ? "unlisted" : undefined,
           spanGaps: one.spanGaps ?? true,
           points: { show: one.points ?? undefined, size: 5 },
           value: shown,

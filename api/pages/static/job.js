@@ -1,7 +1,7 @@
 import { all, call, get, polled, post } from "./api.js";
 import { Chart, joined } from "./chart.js";
 import { badge, card, empty, facts, feature, h, part, say, show, showProblem, table } from "./dom.js";
-import { ago, bytes, count, date, duration, number, percent, time, words } from "./format.js";
+import { ago, bytes, count, date, duration, number, percent, time, width, words } from "./format.js";
 import { follow, repeat } from "./live.js";
 
 const id = document.body.dataset.jobId;
@@ -43,7 +43,7 @@ const draw = {
         VERBS[job.status].map((verb) => h("button", { type: "button", class: verb === "cancel" ? "danger" : null, disabled: job.wish, onclick: () => act(verb) }, SAYS[verb])),
         ["failed", "cancelled"].includes(job.status) && job.hasCheckpoint && h("button", { type: "button", onclick: () => act("retry", { from: "checkpoint" }) }, "Retry from the checkpoint"),
         h("a", { class: "button", href: `/jobs/new?like=${id}` }, "Train one like it")))]),
-  bar: part(places.bar, (value) => value === null ? [] : h("div", { class: "bar wide", role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(value * 100)) }, h("div", { style: { width: percent(value, 1) } }))),
+  bar: part(places.bar, (value) => value === null ? [] : h("div", { class: "bar wide", role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(value * 100)) }, h("div", { style: { width: width(value) } }))),
   tiles: part(places.tiles, (tiles) => h("div", { class: "tiles" }, tiles.map(([name, value, more]) => h("div", { class: "tile" }, h("div", { class: "name" }, name), h("div", { class: "value" }, value), h("div", { class: "more" }, more ?? ""))))),
   notices: part(places.notices, (notices) => notices.map(([kind, ...text]) => h("p", { class: `notice ${kind}` }, text))),
   facts: part(places.facts, (job) => facts([

@@ -1,6 +1,6 @@
 import { get } from "./api.js";
 import { badge, empty, h, part, show, showProblem, table } from "./dom.js";
-import { ago, count, duration, percent, words } from "./format.js";
+import { ago, count, duration, width, words } from "./format.js";
 import { repeat } from "./live.js";
 
 const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"];
@@ -99,7 +99,7 @@ function progress(job) {
 
 function bar(fraction, name) {
   return h("div", { class: "bar", role: "progressbar", "aria-label": name, "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(100 * fraction)) },
-    h("div", { style: { width: percent(fraction) } }));
+    h("div", { style: { width: width(fraction) } }));
 }
 
 const redraw = part(list, ({ jobs }) => drawJobs(jobs));

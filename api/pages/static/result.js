@@ -1,14 +1,14 @@
 import { call, get } from "./api.js";
 import { Chart } from "./chart.js";
 import { badge, card, empty, facts, h, show, showProblem, table } from "./dom.js";
-import { count, date, duration, number, percent, words } from "./format.js";
+import { count, date, duration, number, percent, width, words } from "./format.js";
 
 const id = document.body.dataset.jobId;
 const path = `/v1/jobs/${id}`;
 const KINDS = { model: "This model", last_value: "Last value", seasonal_naive: "Seasonal naive" };
 const JUDGED = {
-  better: "It beats the best naive forecast, beyond chance.", worse: "A naive forecast is better, beyond chance.",
-  inconclusive: "The windows cannot tell the two apart.",
+  better: "It beats the best naive forecast, beyond chance", worse: "A naive forecast is better, beyond chance",
+  inconclusive: "The windows cannot tell the model and the best naive forecast apart",
 };
 
 // Each target's scores: the model's, then those of the naive forecasts that could be made.
@@ -31,7 +31,7 @@ function targetTile([name, target]) {
 function scoreTable([name, target]) {
   const score = (kind, value, digits = 4) => h("td", { class: `number${value === bestOf(target, kind) ? " best" : ""}` }, number(value, digits));
   return [h("h3", {}, name, " ", target.verdict && badge(target.verdict.verdict)),
-    h("p", { class: "quiet" }, target.verdict ? JUDGED[target.verdict.verdict] : "", " ", target.verdict_reason ?? ""),
+    h("p", { class: "quiet" }, [target.verdict && JUDGED[target.verdict.verdict], target.verdict_reason].filter(Boolean).join(": ")),
     table(`Scores of ${name}`, ["Forecast", ...["q-risk", "MAE", "RMSE", "sMAPE", "in 80 % interval"].map((label) => ({ label, number: true }))],
       rows(target).map(([kind, scores]) => h("tr", {}, h("th", { scope: "row" }, KINDS[kind] ?? words(kind)),
         score("q_risk", scores.q_risk), score("mae", scores.mae), score("rmse", scores.rmse), score("smape", scores.smape),
@@ -72,9 +72,9 @@ function forecastCard(forecasts) {
       series: [
         { label: "measured", color: "--ink", width: 1.5 },
         { label: "forecast (median)", color: "--series-1", width: 2.5 },
-        { label: `${percent(quantiles[widest[1]])} quantile`, color: "--band-inner", width: 1 },
-        { label: `${percent(quantiles[widest[0]])} quantile`, color: "--band-inner", width: 1 },
-        ...(inner[0] >= 0 && inner[1] >= 0 ? [{ label: "75 % quantile", color: "--band-inner", width: 1 }, { label: "25 % quantile", color: "--band-inner", width: 1 }] : []),
+        { label: `${percent(quantiles[widest[1]])} quantile`, color: "--band-edge", width: 1 },
+        { label: `${percent(quantiles[widest[0]])} quantile`, color: "--band-edge", width: 1 },
+        ...(inner[0] >= 0 && inner[1] >= 0 ? [{ label: "75 %", color: "--band-edge", width: 1, unlisted: true }, { label: "25 %", color: "--band-edge", width: 1, unlisted: true }] : []),
       ],
       bands: [{ high: 2, low: 3, fill: "--band-outer" }, ...(inner[0] >= 0 && inner[1] >= 0 ? [{ high: 4, low: 5, fill: "--band-inner" }] : [])],
     });
@@ -114,7 +114,7 @@ function coverage(targets) {
 function bars(caption, pairs, show = (value) => percent(value, 1)) {
   const most = Math.max(...pairs.map(([, value]) => Math.abs(value)), 1e-12);
   return h("dl", { class: "bars", "aria-label": caption }, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name),
-    h("dd", { class: "track", "aria-hidden": "true" }, h("div", { class: `fill${value < 0 ? " less" : ""}`, style: { width: percent(Math.abs(value) / most, 1) } })), h("dd", {}, show(value)))));
+    h("dd", { class: "track", "aria-hidden": "true" }, h("div", { class: `fill${value < 0 ? " less" : ""}`, style: { width: width(Math.abs(value) / most) } })), h("dd", {}, show(value)))));
 }
 
 function interpretation(found) {

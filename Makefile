@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-quick test-proxy chaos chaos-proof check bench load format install secrets clean
+.PHONY: demo test test-quick test-proxy test-pages screenshots chaos chaos-proof check bench load format install secrets clean
 
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
@@ -42,6 +42,16 @@ test-proxy: $(STAMP)
 	promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	promtool check rules deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
+
+# The pages in Debian's Chromium, on a real service; pictures of them stay in build/pages.
+test-pages: $(STAMP)
+	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/pages/jobs.py tests/pages/every_page.py
+
+# The README's pictures, anew: starts a service, trains some minutes, writes docs/screenshots.
+screenshots: $(STAMP)
+	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screenshots
 
 check: $(STAMP)
 	$(BIN)/ruff check .

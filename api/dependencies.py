@@ -12,9 +12,11 @@ from pydantic import AfterValidator
 
 from api.audit_trail import AuditTrail
 from api.resources import Resources
+from api.session_cookie import signed_in
 from core.access.schemas import Principal
 from core.access.scopes import Scope
 from core.access.service import authenticate
+from core.access.sessions import SignedIn
 from core.errors import ArtifactNotFound, Forbidden, NotFound, Unauthenticated
 from core.pages import MAX_LIMIT
 
@@ -38,9 +40,9 @@ def _caller(
     resources: Annotated[Resources, Depends(_resources)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
-    key = UncheckedKey(request, _token(credentials), tuple(needed.scopes))
+    key = UncheckedKey(request, _presented(request, credentials), tuple(needed.scopes))
     with resources.db.readers.begin() as session:
-        caller = authenticate(session, key.token)
+        caller = authenticate(session, key.presented)
     return key.checked(caller)
 
 
@@ -49,7 +51,7 @@ class UncheckedKey:
     """A key as it was sent, for an endpoint that looks it up together with what it asks for."""
 
     request: Request
-    token: str
+    presented: str | SignedIn
     needed_scopes: tuple[str, ...]
 
     def checked(self, caller: Principal) -> Principal:
@@ -73,13 +75,17 @@ async def _unchecked_key(
     needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> UncheckedKey:
-    return UncheckedKey(request, _token(credentials), tuple(needed.scopes))
+    return UncheckedKey(request, _presented(request, credentials), tuple(needed.scopes))
 
 
-def _token(credentials: HTTPAuthorizationCredentials | None) -> str:
-    if credentials is None:
+def _presented(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str | SignedIn:
+    """The key that was sent; on the pages, whose scripts send none, the session's."""
+    if credentials is not None:
+        return credentials.credentials
+    session = signed_in(request)
+    if session is None:
         raise Unauthenticated("Send an API key: Authorization: Bearer <key>.")
-    return credentials.credentials
+    return session
 
 
 async def _audit_trail(request: Request) -> AuditTrail:
@@ -88,6 +94,7 @@ async def _audit_trail(request: Request) -> AuditTrail:
 
 Service = Annotated[Resources, Depends(_resources)]
 Trail = Annotated[AuditTrail, Depends(_audit_trail)]
+SessionHolder = Annotated[Principal, Security(_caller, scopes=[])]
 JobsReader = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_READ])]
 JobsReadersKey = Annotated[UncheckedKey, Security(_unchecked_key, scopes=[Scope.JOBS_READ])]
 JobsWriter = Annotated[Principal, Security(_caller, scopes=[Scope.JOBS_WRITE])]

@@ -294,6 +294,15 @@ ERROR: dict[str, Any] = {
     "retryable": False,
 }
 
+SERIES_VALUES: dict[str, Any] = {
+    "series": "web-1",
+    "column": "cpu_percent",
+    "step_count": 3,
+    "times": [1767225600.0, 1767225900.0, 1767226200.0],
+    "values": [23.5, None, 31.25],
+    "series_names": ["web-1", "web-2"],
+}
+
 
 def _page(item: dict[str, Any]) -> dict[str, Any]:
     return {"items": [item], "next_cursor": None}
@@ -336,5 +345,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "webhook_change": {"enabled": False},
     "webhook_request": WEBHOOK_REQUEST,
     "webhooks": _page(WEBHOOK),
+    "series_values": SERIES_VALUES,
     "spec_schema": {"title": "TrainingSpec", "type": "object"},
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +20,8 @@ from core.storage import ObjectStorage
 from core.tables import Dataset
 
 log = structlog.get_logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Inspections:
@@ -49,6 +53,11 @@ class Inspections:
         finally:
             self._waiting[dataset_id] -= 1
         return task.result() if done else None
+
+    async def in_turn(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Another reading of a dataset, one that counts among the inspections at once."""
+        async with self._places:
+            return await run_in_threadpool(read, *args, **kwargs)
 
     async def close(self) -> None:
         """Ends the inspections under way; the scheduler takes them up."""

@@ -13,6 +13,7 @@ from api.background import background
 from api.callers import Callers
 from api.cors import Cors
 from api.openapi import DESCRIPTION, DocumentedApp
+from api.pages import routes as pages
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
@@ -26,6 +27,8 @@ from api.routes import (
     jobs,
     monitoring,
     reference,
+    series_values,
+    session,
     verbs,
     webhooks,
 )
@@ -33,6 +36,7 @@ from core.settings import Settings
 
 ROUTERS = (
     datasets.router,
+    series_values.router,
     jobs.router,
     jobs.polled,
     verbs.router,
@@ -44,6 +48,8 @@ ROUTERS = (
     reference.router,
     health.router,
     monitoring.router,
+    session.router,
+    pages.router,
 )
 
 

@@ -12,6 +12,7 @@ from api.inspections import Inspections
 from api.slots import Slots
 from core.access.key_use import KeyUse
 from core.access.rates import Rates, shared_counts
+from core.access.sessions import Tickets
 from core.database import Database, connect
 from core.jobs.line import Board
 from core.monitoring.exposition import exported
@@ -43,6 +44,7 @@ class Resources:
     rates: Rates
     key_use: KeyUse
     exported: CollectorRegistry
+    tickets: Tickets
 
 
 def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
@@ -55,6 +57,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         access_key_id=access_key.get_secret_value() if access_key else None,
         secret_access_key=secret_key.get_secret_value() if secret_key else None,
     )
+    secret = settings.session_secret
     return Resources(
         settings=settings,
         db=db,
@@ -66,6 +69,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         rates=Rates(shared_counts(settings.broker_url)),
         key_use=KeyUse(db),
         exported=exported(db),
+        tickets=Tickets(secret.get_secret_value() if secret else None, settings.session_hours),
     )
 
 

@@ -33,6 +33,13 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     cors_origins: list[str] = Field(default_factory=list)
+    session_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Signs the cookie of who signs in on the pages; the same for all API processes. Default: "
+        "one of its own for each process, so that a restart signs everybody out.",
+    )
+    session_hours: float = Field(12, gt=0, description="After that one signs in anew.")
     max_upload_bytes: int = Field(2 * GIBIBYTE, ge=1)
     upload_expiry_seconds: float = Field(
         24 * 3600, gt=0, description="Uploads not finished by then are removed."

@@ -33,6 +33,10 @@ class DataDir:
         return self.root / "api_key"
 
     @property
+    def session_secret_file(self) -> Path:
+        return self.root / "session_secret"
+
+    @property
     def url_file(self) -> Path:
         """Where the service listens, for as long as it does."""
         return self.root / "run" / "url"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -60,6 +61,13 @@ def make_first_key(db: Database, key_file: Path) -> bool:
         # Before the commit: a key whose secret nobody has would be worse than a file that fits no key.
         _write_private(key_file, secret + "\n")
     return True
+
+
+def kept_session_secret(file: Path) -> str:
+    """What signs the cookies of the pages: the same at each start, so that a restart signs nobody out."""
+    if not file.exists():
+        _write_private(file, secrets.token_urlsafe(32) + "\n")
+    return file.read_text().strip()
 
 
 def _write_private(path: Path, text: str) -> None:

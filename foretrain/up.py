@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import SecretStr
 
 from core.database import connect
 from core.queue import make_celery
@@ -19,7 +20,7 @@ from core.scheduler import Scheduler
 from foretrain.children import Child
 from foretrain.data_dir import DataDir, owned
 from foretrain.embedded_broker import await_answer, broker_child, broker_url, make_queues, stop_leftover
-from foretrain.first_start import bring_up_to_date, make_first_key
+from foretrain.first_start import bring_up_to_date, kept_session_secret, make_first_key
 from foretrain.http_server import HttpServer, listen
 from foretrain.logs import hush
 from foretrain.refusals import Refusal
@@ -64,7 +65,7 @@ def _run(directory: DataDir, signals: Signals, host: str, port: int, devices: st
     # The children are configured by variables, as every worker is, and we by the same ones.
     os.environ["FORETRAIN_DATA_DIR"] = str(directory.root)
     embedded = os.environ.setdefault("FORETRAIN_BROKER_URL", broker_url(directory)) == broker_url(directory)
-    settings = set_up()
+    settings = _with_session_secret(set_up(), directory)
     trace_if_asked("up")
     hush("api.request_context", "uvicorn.error")  # a line per request is for a log, not for a terminal
     with contextlib.ExitStack() as stack:
@@ -85,6 +86,13 @@ def _run(directory: DataDir, signals: Signals, host: str, port: int, devices: st
             _tend([child for child in (broker, worker) if child is not None], server, signals)
         _stop(server, worker, signals, settings.stop_grace_seconds + _WORKER_MARGIN_SECONDS)
         return 0 if signals.end_wanted else 1
+
+
+def _with_session_secret(settings: Settings, directory: DataDir) -> Settings:
+    if settings.session_secret is not None:
+        return settings
+    secret = SecretStr(kept_session_secret(directory.session_secret_file))
+    return settings.model_copy(update={"session_secret": secret})
 
 
 def _publish(url_file: Path, url: str) -> None:
@@ -164,7 +172,10 @@ def _scheduling(settings: Settings) -> Iterator[None]:
 
 def _welcome(directory: DataDir, url: str, *, first: bool) -> None:
     key_file = directory.api_key_file
-    lines = [f"foretrain listens on {url}; its data are in {directory.root}"]
+    lines = [
+        f"foretrain listens on {url}; its data are in {directory.root}",
+        f"In a browser: {url}/ (sign in with the API key)",
+    ]
     if key_file.exists():
         job = '{"dataset_id": "ds_…", "training": {"target_metrics": ["cpu_percent"]}}'
         lines += [

@@ -23,10 +23,12 @@ from trainer.evaluation.calibration import Calibration
 from trainer.events import ArtifactSaved
 from trainer.example import Examples
 from trainer.fit import TENSORBOARD
+from trainer.forecast_file import FORECASTS, SERIES_KEPT, write_forecasts
 from trainer.lr_find.range_test import LR_FIND, write_lr_find
 from trainer.report.html import write_report
 from trainer.report.inputs import ReportInputs
 from trainer.scaling import scaling_to_json
+from trainer.tensorboard_notes import add_notes
 
 if TYPE_CHECKING:
     from trainer.evaluate import Evaluation
@@ -75,6 +77,8 @@ def save_artifacts(
     result = _result(run, fitted, evaluation, provenance, seconds)
     _write_json(out_dir / "result.json", result)
     saved("result.json")
+    write_forecasts(out_dir / FORECASTS, examples.of_many_series(SERIES_KEPT), run.spec.quantiles)
+    saved(FORECASTS)
     _write_metrics(fitted, out_dir / "metrics.csv")
     saved("metrics.csv")
     if run.adaptation.lr_find is not None:
@@ -82,6 +86,7 @@ def save_artifacts(
         saved(LR_FIND)
     write_report(out_dir / "report.html", _report_inputs(run, fitted, examples, result))
     saved("report.html")
+    add_notes(out_dir / TENSORBOARD, result, examples.for_report(), run.spec.quantiles)
     _zip_folder(out_dir / TENSORBOARD, out_dir / "tensorboard.zip")
     saved("tensorboard.zip")
     return result

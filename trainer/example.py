@@ -33,6 +33,7 @@ IntArray = npt.NDArray[np.int64]
 EXAMPLE_TABLE = "example.parquet"
 EXAMPLE_SCRIPT_INPUT = "example.json"
 SERIES_SHOWN = 4
+WINDOWS_AT_ONCE = 32
 NEW_SERVER = "a new server"
 
 
@@ -60,13 +61,17 @@ class Examples:
     def __init__(self, run: PreparedRun, windows: Windows, calibration: Calibration | None) -> None:
         self._run = run
         self._calibration = calibration
-        count = len(windows.series)
-        chosen = np.unique(np.linspace(0, count - 1, min(SERIES_SHOWN, count)).astype(np.int64))
-        last = np.cumsum(windows.counts)[chosen] - 1
-        self.series, self.origins = windows.locate(last)
+        self._windows = windows
+        self.series, self.origins = self._last_windows(SERIES_SHOWN)
         self._known = self._cut(run.series, run.source, self.series, self.origins, known=True)
         self.published = self._known.published
         self._cuts = [self._known, self._as_a_new_server(int(self.series[-1]), int(self.origins[-1]))]
+
+    def _last_windows(self, most: int) -> tuple[IntArray, IntArray]:
+        """Series and origin of the last window of so many series, spread over the fleet."""
+        count = len(self._windows.series)
+        chosen = np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+        return self._windows.locate(np.cumsum(self._windows.counts)[chosen] - 1)
 
     def _cut(
         self, data: SeriesData, source: WindowSource, series: IntArray, origins: IntArray, *, known: bool
@@ -114,24 +119,39 @@ class Examples:
 
     def for_report(self) -> list[ExampleForecast]:
         """One per window and target, in original units."""
-        run, shown = self._run, []
-        for index, (series, origin) in enumerate(zip(self.series, self.origins, strict=True)):
-            past = slice(origin - run.spec.encoder_length, origin)
-            ahead = slice(origin, origin + run.spec.horizon)
-            for place, target in enumerate(run.layout.targets):
-                values, observed = run.series.values[target], run.series.observed[target]
-                shown.append(
-                    ExampleForecast(
-                        series=run.series.series_names[series],
-                        target=target,
-                        history_times=run.series.times[past],
-                        history=values[past],
-                        times=run.series.times[ahead],
-                        actual=np.where(observed[ahead], values[ahead], np.nan),
-                        quantiles=self.published[index, :, place],
-                    )
-                )
+        return self._shown(self.series, self.origins, self.published)
+
+    def of_many_series(self, most: int) -> list[ExampleForecast]:
+        """The same for more series, forecast anew, a few windows at a time."""
+        shown: list[ExampleForecast] = []
+        series, origins = self._last_windows(most)
+        for start in range(0, len(series), WINDOWS_AT_ONCE):
+            part = slice(start, start + WINDOWS_AT_ONCE)
+            cut = self._cut(self._run.series, self._run.source, series[part], origins[part], known=True)
+            shown += self._shown(series[part], origins[part], cut.published)
         return shown
+
+    def _shown(
+        self, series: IntArray, origins: IntArray, published: npt.NDArray[np.float32]
+    ) -> list[ExampleForecast]:
+        run = self._run
+        return [
+            ExampleForecast(
+                series=run.series.series_names[one],
+                target=target,
+                history_times=run.series.times[origin - run.spec.encoder_length : origin],
+                history=run.series.values[target][origin - run.spec.encoder_length : origin],
+                times=run.series.times[origin : origin + run.spec.horizon],
+                actual=self._actual(target, slice(origin, origin + run.spec.horizon)),
+                quantiles=published[index, :, place],
+            )
+            for index, (one, origin) in enumerate(zip(series, origins, strict=True))
+            for place, target in enumerate(run.layout.targets)
+        ]
+
+    def _actual(self, target: str, ahead: slice) -> npt.NDArray[np.floating[Any]]:
+        values, observed = self._run.series.values[target], self._run.series.observed[target]
+        return np.where(observed[ahead], values[ahead], np.nan)
 
     def write(self, out_dir: Path) -> list[str]:
         """Write every input under its inner name, and the forecasts as lists; the names of the files.

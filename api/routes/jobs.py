@@ -188,7 +188,7 @@ def get_job(
     _if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`."""
-    found = polling.poll_job(resources.db, resources.board, key.token, job_id)
+    found = polling.poll_job(resources.db, resources.board, key.presented, job_id)
     key.checked(found.caller)
     answer = answer_in_full(request, found)
     if answer is None:

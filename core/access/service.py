@@ -12,6 +12,7 @@ from core.access import repository
 from core.access.schemas import ApiKeyCreate, ApiKeyRead, Principal, StoredKey
 from core.access.scopes import Scope
 from core.access.secrets import KeyText, make_key_text, parse_key_text
+from core.access.sessions import SignedIn
 from core.database import read_clock
 from core.errors import FieldProblem, InvalidRequest, NotFound, QuotaExceeded, Unauthenticated
 from core.pages import DEFAULT_LIMIT, Page, cut_page, newest_first_key
@@ -109,26 +110,33 @@ def _check_scopes(scopes: Iterable[str]) -> list[Scope]:
     return [Scope(scope) for scope in asked]
 
 
-def authenticate(session: Session, token: str) -> Principal:
+def authenticate(session: Session, presented: str | SignedIn) -> Principal:
     """Whose key this is; works on a reader's session.
 
     Raises Unauthenticated for a key that is unknown, mistyped, expired or revoked, without saying which.
     """
-    text = parse_token(token)
-    return admit(text, repository.find_usable_key(session, text.public_id))
+    claim = read_claim(presented)
+    return admit(claim, repository.find_usable_key(session, claim.public_id))
 
 
-def parse_token(token: str) -> KeyText:
-    """Raises Unauthenticated for what cannot be a key."""
-    text = parse_key_text(token)
+def read_claim(presented: str | SignedIn) -> KeyText | SignedIn:
+    """Which key it is that somebody has sent, or signed in with. Raises Unauthenticated for no key at all."""
+    if isinstance(presented, SignedIn):
+        return presented
+    text = parse_key_text(presented)
     if text is None:
         raise _refusal()
     return text
 
 
-def admit(text: KeyText, key: StoredKey | None) -> Principal:
-    """The holder of the key that was found under the text's public id. Raises Unauthenticated."""
-    if key is None or not hmac.compare_digest(key.secret_sha256, text.sha256):
+def admit(claim: KeyText | SignedIn, key: StoredKey | None) -> Principal:
+    """The holder of the key that was found under the claim's public id. Raises Unauthenticated.
+
+    Who has signed in has shown the secret then.
+    """
+    if key is None:
+        raise _refusal()
+    if isinstance(claim, KeyText) and not hmac.compare_digest(key.secret_sha256, claim.sha256):
         raise _refusal()
     return Principal(key.tenant_id, key.id, frozenset(Scope(scope) for scope in key.scopes))
 

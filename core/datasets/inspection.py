@@ -9,10 +9,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import structlog
 from pydantic import ValidationError
@@ -63,8 +63,21 @@ def inspect_in_child(
     Out of memory and out of time are problems too. `while_waiting` is called several times a second; when it
     raises, the child is killed. Raises InspectionCrashed.
     """
-    command = [sys.executable, "-P", "-m", "trainer.dataset", "inspect", str(path), "--format", data_format]
-    command += ["--mapping", mapping.model_dump_json()]
+    arguments = ["inspect", str(path), "--format", data_format, "--mapping", mapping.model_dump_json()]
+    answer = ask_child(arguments, settings, while_waiting)
+    if isinstance(answer, DatasetProblem):
+        return answer
+    try:
+        return DatasetSchema.model_validate(answer["schema"])
+    except (ValidationError, KeyError) as error:
+        raise InspectionCrashed("the inspection's answer cannot be read") from error
+
+
+def ask_child(
+    arguments: Sequence[str], settings: Settings, while_waiting: Callable[[], None] = lambda: None
+) -> dict[str, Any] | DatasetProblem:
+    """What `python -P -m trainer.dataset` prints, within limits on memory and time; otherwise as above."""
+    command = [sys.executable, "-P", "-m", "trainer.dataset", *arguments]
     limit_kib = settings.inspection_memory_bytes // 1024
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as log:
@@ -108,14 +121,12 @@ def _took_too_long(settings: Settings) -> DatasetProblem:
     return DatasetProblem(code="timed_out", detail=detail)
 
 
-def _read_answer(exit_status: int, answer: IO[bytes], log: IO[bytes]) -> DatasetSchema | DatasetProblem:
+def _read_answer(exit_status: int, answer: IO[bytes], log: IO[bytes]) -> dict[str, Any] | DatasetProblem:
     if exit_status in EXIT_ANSWERED:
         answer.seek(0)
         try:
-            told = json.loads(answer.read(MAX_ANSWER_BYTES))
-            if exit_status == 0:
-                return DatasetSchema.model_validate(told["schema"])
-            return DatasetProblem.model_validate(told["problem"])
+            told: dict[str, Any] = json.loads(answer.read(MAX_ANSWER_BYTES))
+            return told if exit_status == 0 else DatasetProblem.model_validate(told["problem"])
         except (ValueError, ValidationError, KeyError, TypeError) as error:
             raise InspectionCrashed("the inspection's answer cannot be read") from error
     last_words = _tail(log)
@@ -149,7 +160,7 @@ def inspect_dataset(
         return False
     keeper = _Keeper(db, inspection, settings, stop or threading.Event())
     try:
-        with _at_hand(storage, inspection.storage_key, settings.data_dir, keeper.check) as path:
+        with at_hand(storage, inspection.storage_key, settings.data_dir, keeper.check) as path:
             outcome = inspect_in_child(path, inspection.format, inspection.mapping, settings, keeper.check)
         with db.sessions.begin() as session:
             service.finish_inspection(session, inspection, outcome)
@@ -196,7 +207,9 @@ class _Keeper:
 
 
 @contextmanager
-def _at_hand(storage: ObjectStorage, key: str, data_dir: Path, keep: Callable[[], None]) -> Iterator[Path]:
+def at_hand(
+    storage: ObjectStorage, key: str, data_dir: Path, keep: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """The object as a local file; fetched into a temporary one where the storage is no folder.
 
     Under `data_dir`: a container's /tmp is often a small piece of memory, and a dataset may be 2 GiB.

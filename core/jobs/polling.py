@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Row, and_, bindparam, select
 from core.access.repository import is_usable
 from core.access.schemas import Principal, StoredKey
 from core.access.secrets import KeyText
-from core.access.service import admit, parse_token
+from core.access.service import admit, read_claim
+from core.access.sessions import SignedIn
 from core.database import Database, db_now
 from core.jobs.lifecycle import JobStatus
 from core.jobs.line import Board, queue_place
@@ -64,23 +65,23 @@ class PolledJob:
     tag: str | None
 
 
-def poll_state(db: Database, board: Board, token: str, job_id: str) -> PolledState:
+def poll_state(db: Database, board: Board, presented: str | SignedIn, job_id: str) -> PolledState:
     """One statement. Call it outside of a session. Raises Unauthenticated."""
-    key = parse_token(token)
+    claim = read_claim(presented)
     with db.lookups.connect() as connection:
-        row = connection.execute(_SELECT_STATE, _names(key, job_id)).one_or_none()
-    caller = _admit(key, row)
+        row = connection.execute(_SELECT_STATE, _names(claim, job_id)).one_or_none()
+    caller = _admit(claim, row)
     if row is None or row.id is None:
         return PolledState(caller, None, None)
     return PolledState(caller, row.status, _tag(row, row.progress_at, row.now, board))
 
 
-def poll_job(db: Database, board: Board, token: str, job_id: str) -> PolledJob:
+def poll_job(db: Database, board: Board, presented: str | SignedIn, job_id: str) -> PolledJob:
     """One statement. Call it outside of a session. Raises Unauthenticated."""
-    key = parse_token(token)
+    claim = read_claim(presented)
     with db.lookups.connect() as connection:
-        row = connection.execute(_SELECT_JOB, _names(key, job_id)).one_or_none()
-    caller = _admit(key, row)
+        row = connection.execute(_SELECT_JOB, _names(claim, job_id)).one_or_none()
+    caller = _admit(claim, row)
     if row is None or row.id is None:
         return PolledJob(caller, None, None)
     progress_at = None if row.progress is None else row.progress["updated_at"]
@@ -89,14 +90,14 @@ def poll_job(db: Database, board: Board, token: str, job_id: str) -> PolledJob:
     return PolledJob(caller, show(row, line, row.now), tag)
 
 
-def _names(key: KeyText, job_id: str) -> dict[str, str]:
-    return {"public_id": key.public_id, "job_id": job_id}
+def _names(claim: KeyText | SignedIn, job_id: str) -> dict[str, str]:
+    return {"public_id": claim.public_id, "job_id": job_id}
 
 
-def _admit(key: KeyText, row: Row[Any] | None) -> Principal:
+def _admit(claim: KeyText | SignedIn, row: Row[Any] | None) -> Principal:
     if row is None:
-        return admit(key, None)
-    return admit(key, StoredKey(row.key_id, row.key_tenant, row.secret_sha256, row.scopes))
+        return admit(claim, None)
+    return admit(claim, StoredKey(row.key_id, row.key_tenant, row.secret_sha256, row.scopes))
 
 
 def _tag(state: Any, progress_at: str | None, now: datetime, board: Board) -> str:

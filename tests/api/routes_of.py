@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
+from api.pages import routes as pages
+from api.routes import session
+
 PUBLIC = {"/livez", "/readyz", "/openapi.json", "/v1/spec/schema", "/v1/errors/{code}"}
 # What fills in a path where a test has no thing of its own.
 NOBODYS = {
@@ -18,6 +21,8 @@ NOBODYS = {
     "name": "model.ckpt",
     "code": "in_use",
 }
+# For browsers: tests/api/test_pages.py, tests/api/test_session.py.
+FOR_BROWSERS = {route.path for route in iter_route_contexts([*pages.router.routes, *session.router.routes])}
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,12 @@ class Operation:
 
 
 def operations_of(app: FastAPI) -> list[Operation]:
-    """By path and method."""
+    """Those for programs, by path and method."""
     served = {
         Operation(method, route.path or "")
         for route in iter_route_contexts(app.routes)
         for method in route.methods or ()
+        if route.path not in FOR_BROWSERS
     }
     assert len(served) >= 20
     return sorted(served, key=lambda operation: (operation.path, operation.method))

@@ -11,8 +11,12 @@ import pytest
 
 @pytest.fixture(scope="session")
 def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three servers, 120 steps of five minutes, two metrics."""
-    path = tmp_path_factory.mktemp("data") / "tiny.csv"
+    """As `write_tiny_csv` makes it."""
+    return write_tiny_csv(tmp_path_factory.mktemp("data") / "tiny.csv")
+
+
+def write_tiny_csv(path: Path) -> Path:
+    """Three servers, 120 steps of five minutes, two metrics; the path itself."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
     rows = ["timestamp,server,cpu_percent,memory_percent"]
     for server in range(3):

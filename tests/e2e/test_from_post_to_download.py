@@ -37,7 +37,7 @@ TRAINING = TrainingSpec(
 ARTIFACTS = {
     *("model.ckpt", "last.ckpt", "model.safetensors", "model.json"),
     *("example.parquet", "example.json", "stock_example.py"),
-    *("result.json", "metrics.csv", "report.html", "tensorboard.zip", "resume.safetensors"),
+    *("result.json", "forecasts.json", "metrics.csv", "report.html", "tensorboard.zip", "resume.safetensors"),
 }
 
 

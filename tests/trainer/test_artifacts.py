@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -26,6 +27,7 @@ NAMES = [
     "example.json",
     "stock_example.py",
     "result.json",
+    "forecasts.json",
     "metrics.csv",
     "report.html",
     "tensorboard.zip",
@@ -160,6 +162,24 @@ def test_tensorboard_opens_the_logs(two_targets: Any, tmp_path: Path) -> None:
 
     assert {"train_loss", "val_loss", "learning_rate"} <= set(events.Tags()["scalars"])
     assert len(events.Scalars("val_loss")) == 2
+    assert set(events.Tags()["images"]) == {"forecasts/cpu", "forecasts/net.in"}
+    spec = events.Tensors("spec/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "| horizon | 3 |" in spec
+
+
+def test_the_forecasts_to_draw_are_those_of_the_report_for_more_series(two_targets: Any) -> None:
+    forecasts = json.loads((two_targets.out_dir / "forecasts.json").read_text())
+    shown = pq.read_table(two_targets.out_dir / "example.parquet").to_pandas()
+
+    assert len(forecasts["quantiles"]) == 7
+    assert {window["target"] for window in forecasts["windows"]} == {"cpu", "net.in"}
+    for window in forecasts["windows"]:
+        assert len(window["history"]) == len(window["history_times"]) == 6
+        assert len(window["actual"]) == len(window["times"]) == len(window["quantiles"]) == 3
+        assert window["history_times"] + window["times"] == sorted(window["history_times"] + window["times"])
+    first = forecasts["windows"][0]
+    rows = shown[(shown["series"] == first["series"]) & shown["known"] & shown["is_forecast"]]
+    assert np.allclose(np.stack(rows["m000_published"]), first["quantiles"], rtol=1e-5)
 
 
 def test_the_example_holds_whole_windows_with_raw_and_published_forecasts(two_targets: Any) -> None:

@@ -1,6 +1,6 @@
-"""`python -P -m trainer.dataset inspect FILE --format F [--mapping JSON]`.
+"""`python -P -m trainer.dataset inspect FILE --format F [--mapping JSON]`, and `… values FILE …` likewise.
 
-Prints one JSON object: {"schema": …} with exit code 0, or {"problem": …} with exit code 2.
+Prints one JSON object: {"schema": …} or {"values": …} with exit code 0, or {"problem": …} with exit code 2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetProblem, DatasetSchema
+from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetProblem, DatasetSchema, SeriesValues
 
 _OUT_OF_MEMORY = DatasetProblem(
     code="out_of_memory",
@@ -32,47 +32,67 @@ class _NoPandas(MetaPathFinder):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Inspect one file and print the answer."""
+    """Read one file and print the answer."""
     asked = _parser().parse_args(arguments)
-    mapping = DatasetMapping.model_validate_json(asked.mapping)
     # Allocators and threads reserve address space in large steps, which a limit on it counts as memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.meta_path.insert(0, _NoPandas())
     try:
-        schema = _inspect(Path(asked.file), asked.format, mapping)
+        answer = _read(asked)
     except MemoryError:
-        return _answer("problem", _OUT_OF_MEMORY)
-    return _answer("schema", schema) if isinstance(schema, DatasetSchema) else _answer("problem", schema)
+        answer = _OUT_OF_MEMORY
+    kinds = {DatasetSchema: "schema", SeriesValues: "values", DatasetProblem: "problem"}
+    return _print(kinds[type(answer)], answer)
 
 
-def _inspect(path: Path, kind: DatasetFormat, mapping: DatasetMapping) -> DatasetSchema | DatasetProblem:
+def _read(asked: argparse.Namespace) -> DatasetSchema | SeriesValues | DatasetProblem:
     import pyarrow as pa  # noqa: PLC0415
 
     from trainer.dataset.errors import DatasetError  # noqa: PLC0415 - after the allocator is chosen
     from trainer.dataset.inspection import inspect  # noqa: PLC0415
+    from trainer.dataset.values import read_values  # noqa: PLC0415
 
+    path, mapping = Path(asked.file), DatasetMapping.model_validate_json(asked.mapping)
     # One thread of each kind: a second one costs more address space than it saves time.
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     try:
-        return inspect(path, kind, mapping)
+        if asked.command == "inspect":
+            return inspect(path, asked.format, mapping)
+        schema = DatasetSchema.model_validate_json(asked.schema)
+        return read_values(
+            path,
+            asked.format,
+            mapping,
+            schema,
+            column=asked.column,
+            series=asked.series,
+            max_points=asked.max_points,
+        )
     except DatasetError as error:
         return error.problem
 
 
-def _answer(kind: str, content: BaseModel) -> int:
+def _print(kind: str, content: BaseModel) -> int:
     sys.stdout.write(f'{{"{kind}": {content.model_dump_json()}}}\n')
     sys.stdout.flush()
-    return 0 if kind == "schema" else 2
+    return 2 if kind == "problem" else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -P -m trainer.dataset", description=__doc__)
-    command = parser.add_subparsers(required=True).add_parser("inspect", help="describe a dataset file")
-    command.add_argument("file")
-    command.add_argument("--format", required=True, choices=get_args(DatasetFormat))
-    command.add_argument("--mapping", default="{}", help="a DatasetMapping as JSON")
+    commands = parser.add_subparsers(required=True, dest="command")
+    inspect = commands.add_parser("inspect", help="describe a dataset file")
+    values = commands.add_parser("values", help="one column of one series")
+    for command in (inspect, values):
+        command.add_argument("file")
+        command.add_argument("--format", required=True, choices=get_args(DatasetFormat))
+        command.add_argument("--mapping", default="{}", help="a DatasetMapping as JSON")
+    values.add_argument("--schema", required=True, help="what `inspect` found")
+    values.add_argument("--column", required=True)
+    values.add_argument("--series", help="default: the first")
+    values.add_argument("--max-points", type=int, default=2000)
     return parser
 
 

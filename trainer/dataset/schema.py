@@ -162,6 +162,18 @@ class DatasetSchema(BaseModel):
         return [column.name for column in self.columns if column.type == "numeric"]
 
 
+class SeriesValues(BaseModel):
+    """One column of one series on its regular grid, thinned for drawing: spikes stay, so do gaps."""
+
+    model_config = ConfigDict(frozen=True)
+    series: str
+    column: str
+    step_count: int = Field(description="Steps of the series before thinning.")
+    times: list[float] = Field(description="Seconds since 1970, UTC.")
+    values: list[float | None] = Field(description="One for each time; null where nothing was measured.")
+    series_names: list[str] = Field(description="The dataset's series by name, at most 1,000.")
+
+
 ProblemCode = Literal[
     "empty_file",
     "unreadable_file",
@@ -171,6 +183,7 @@ ProblemCode = Literal[
     "ambiguous_time_column",
     "no_numeric_column",
     "unknown_column",
+    "unknown_series",
     "bad_time_value",
     "irregular_frequency",
     "duplicate_column",

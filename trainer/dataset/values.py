@@ -1,0 +1,64 @@
+"""One column of one series, thin enough to be drawn."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.dataset.errors import problem
+from trainer.dataset.schema import SeriesValues
+from trainer.dataset.series import load_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetSchema
+
+MOST_NAMES = 1000
+
+
+def read_values(
+    path: Path,
+    format: DatasetFormat,  # noqa: A002 - the word of the API
+    mapping: DatasetMapping,
+    schema: DatasetSchema,
+    *,
+    column: str,
+    series: str | None,
+    max_points: int,
+) -> SeriesValues:
+    """What was measured, null where nothing was; `series` None: the first. Raises DatasetError."""
+    data = load_series(path, format, mapping, schema, [column], [], "mask")
+    if series is not None and series not in data.series_names:
+        raise problem("unknown_series", f"There is no series {series!r}.")
+    place = 0 if series is None else data.series_names.index(series)
+    rows = slice(int(data.offsets[place]), int(data.offsets[place + 1]))
+    values = np.where(data.observed[column][rows], data.values[column][rows], np.nan)
+    kept = _extremes(values, max_points)
+    return SeriesValues(
+        series=data.series_names[place],
+        column=column,
+        step_count=len(values),
+        times=(data.times[rows][kept] / 1e6).tolist(),
+        values=[None if np.isnan(value) else float(f"{value:.7g}") for value in values[kept]],
+        series_names=data.series_names[:MOST_NAMES],
+    )
+
+
+def _extremes(values: npt.NDArray[np.floating], most: int) -> npt.NDArray[np.int64]:
+    """Places of at most so many values: of each run the lowest, the highest and a gap, and both ends."""
+    if len(values) <= most:
+        return np.arange(len(values))
+    edges = np.linspace(0, len(values), max(1, (most - 2) // 3) + 1).astype(np.int64)
+    kept = {0, len(values) - 1}
+    for start, end in pairwise(edges):
+        run = values[start:end]
+        missing = np.isnan(run)
+        if missing.any():
+            kept.add(int(start + np.argmax(missing)))
+        if not missing.all():
+            kept |= {int(start + np.nanargmin(run)), int(start + np.nanargmax(run))}
+    return np.array(sorted(kept))

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from api.bodies import receive_body
 from api.resources import Resources
+from api.slots import Slot
 from api.strict_json import JsonTroubleError, parse_json
 from api.upload_format import refuse_signature
 from api.validation_problems import explain, summary
@@ -23,12 +24,13 @@ from core.errors import FieldProblem, InvalidRequest, ServiceError, UnusableData
 from core.storage import StoredObject
 from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetProblem
 
-SIGNATURE_BYTES = 8
+# A client that sends next to nothing and waits costs no row and no object.
+FIRST_BYTES = 32 * 1024
 log = structlog.get_logger(__name__)
 
 
 async def store_body(
-    request: Request, resources: Resources, tenant_id: str, data_format: DatasetFormat
+    request: Request, resources: Resources, slot: Slot, tenant_id: str, data_format: DatasetFormat
 ) -> tuple[UploadTicket, StoredObject]:
     """The request's body, stored. No session and no thread is held while it arrives.
 
@@ -39,6 +41,7 @@ async def store_body(
         request,
         max_bytes=resources.settings.max_upload_bytes,
         idle_seconds=resources.settings.body_idle_seconds,
+        slot=slot,
     )
     return await store_pieces(pieces, resources, tenant_id, data_format)
 
@@ -67,7 +70,7 @@ async def _first_bytes(pieces: AsyncIterator[bytes]) -> bytes:
     first = b""
     async for piece in pieces:
         first += piece
-        if len(first) >= SIGNATURE_BYTES:
+        if len(first) >= FIRST_BYTES:
             break
     return first
 

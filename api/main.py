@@ -14,7 +14,18 @@ from api.openapi import DESCRIPTION, DocumentedApp
 from api.problems import answer_with_problems
 from api.request_context import RequestContext, UnexpectedErrors
 from api.resources import Queue, open_resources
-from api.routes import artifacts, datasets, fleet, health, history, jobs, monitoring, reference, verbs
+from api.routes import (
+    artifacts,
+    datasets,
+    fleet,
+    health,
+    history,
+    jobs,
+    monitoring,
+    reference,
+    streams,
+    verbs,
+)
 from core.settings import Settings
 
 ROUTERS = (
@@ -23,6 +34,7 @@ ROUTERS = (
     jobs.polled,
     verbs.router,
     history.router,
+    streams.router,
     artifacts.router,
     fleet.router,
     reference.router,
@@ -43,6 +55,7 @@ def create_app(settings: Settings, queue: Queue | None = None) -> FastAPI:
         try:
             yield
         finally:
+            await app.state.resources.watcher.close()
             await app.state.resources.inspections.close()
             app.state.resources.db.dispose()
 

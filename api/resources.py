@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from api.inspections import Inspections
 from api.slots import Slots
+from api.watcher import Watcher
 from core.database import Database, connect
 from core.jobs.line import Board
 from core.monitoring.exposition import exported
@@ -38,6 +39,7 @@ class Resources:
     transfers: Slots
     inspections: Inspections
     board: Board
+    watcher: Watcher
     exported: CollectorRegistry
 
 
@@ -59,6 +61,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         transfers=Slots(settings.max_streams),
         inspections=Inspections(db, storage, settings),
         board=Board(db),
+        watcher=Watcher(db, interval_seconds=settings.watch_seconds, most=settings.max_waiting),
         exported=exported(db),
     )
 

@@ -20,6 +20,7 @@ from api.dependencies import (
     JobsReadersKey,
     JobsWriter,
     Limit,
+    Prefer,
     Service,
 )
 from api.openapi import answers, header, json_answer, json_content
@@ -36,7 +37,10 @@ from core.pages import DEFAULT_LIMIT, Page
 router = strict_router("jobs")
 polled = polled_router("jobs")
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}")
-_ETAG_HEADERS = {"ETag": header("Changes with revision, phase, progress and place in the queue.")}
+_ETAG_HEADERS = {
+    "ETag": header("Changes with revision, phase, progress and place in the queue."),
+    "Preference-Applied": header("`wait=N` where the answer was held, or might have been."),
+}
 
 
 class JobPage(Page[JobRead]):
@@ -188,6 +192,7 @@ def list_jobs(
     summary="Get a job",
     responses=answers(
         "not_found",
+        "too_many_waiting",
         ok_200=json_answer(
             "The job.",
             "job",
@@ -204,8 +209,12 @@ def get_job(
     resources: Service,
     job_id: JobId,
     _if_none_match: IfNoneMatch = None,
+    _prefer: Prefer = None,
 ) -> Response:
-    """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`."""
+    """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`.
+
+    With `Prefer: wait=N` beside it the answer comes as soon as there is news.
+    """
     found = polling.poll_job(resources.db, resources.board, key.token, job_id)
     key.checked(found.caller)
     answer = answer_in_full(request, found)

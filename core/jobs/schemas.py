@@ -23,10 +23,30 @@ class JobLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     max_runtime_seconds: int | None = Field(
-        None, ge=1, description="Running time over all attempts; a retry starts to count anew."
+        None,
+        ge=1,
+        title="Longest run",
+        description="Running time over all attempts; a retry starts to count anew.",
+        examples=[3600],
+        json_schema_extra={"x-unit": "seconds"},
     )
-    max_pending_seconds: int | None = Field(None, ge=1, description="Each stay in the queue.")
-    max_attempts: int = Field(3, ge=1, le=20, description="Lost or crashed runs before the job fails.")
+    max_pending_seconds: int | None = Field(
+        None,
+        ge=1,
+        title="Longest wait",
+        description="Each stay in the queue.",
+        examples=[86_400],
+        json_schema_extra={"x-unit": "seconds"},
+    )
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        le=20,
+        title="Attempts",
+        description="Lost or crashed runs before the job fails.",
+        examples=[3],
+        json_schema_extra={"x-unit": "attempts"},
+    )
 
 
 class JobCreate(BaseModel):

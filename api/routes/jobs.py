@@ -29,9 +29,9 @@ from api.query_lists import parse_labels, parse_statuses
 from api.strict_route import strict_router
 from core import idempotency
 from core.errors import NotFound
-from core.jobs import polling, reading, service
+from core.jobs import dry_run, polling, reading, service
 from core.jobs.reading import JobFilter
-from core.jobs.schemas import JobCreate, JobRead, JobSort, ResolvedTraining
+from core.jobs.schemas import JobCreate, JobEstimate, JobRead, JobSort, ResolvedTraining
 from core.pages import DEFAULT_LIMIT, Page
 
 router = strict_router("jobs")
@@ -112,7 +112,7 @@ def submit_job(
     """Checks the spec against the dataset and queues the job. `GET` the path in `Location` to follow it."""
     if validate_only:
         with resources.db.readers.begin() as session:
-            resolved = service.validate(session, caller.tenant_id, body)
+            resolved = dry_run.validate(session, caller.tenant_id, body)
         return Response(resolved.model_dump_json(), media_type="application/json")
     line = resources.board.line()
     with resources.db.sessions.begin() as session:
@@ -131,6 +131,36 @@ def submit_job(
     # After the answer: a broker that is down must not delay it.
     background.add_task(resources.queue.nudge, queue)
     return _created(read, replayed=False)
+
+
+@router.post(
+    "/v1/jobs/estimate",
+    response_model=JobEstimate,
+    operation_id="estimate_job",
+    summary="Estimate a job",
+    openapi_extra={"requestBody": {"content": json_content("job_request")}},
+    responses=answers(
+        "body_timeout",
+        "dataset_not_ready",
+        "incomplete_body",
+        "invalid_json",
+        "invalid_spec",
+        "not_supported",
+        "too_large",
+        "unsupported_media_type",
+        ok_200=json_answer("What it would take. Nothing is stored.", "estimate"),
+    ),
+)
+def estimate_job(*, caller: JobsWriter, resources: Service, body: JobCreate) -> Response:
+    """What this body would be as a job: resolved spec, warnings, windows, steps, parameters, memory, time.
+
+    Ranges are as narrow as the dataset's schema allows. The time comes from speeds that your own jobs of the
+    same queue came to; where none has been seen, there is none.
+    """
+    line = resources.board.line()
+    with resources.db.readers.begin() as session:
+        estimate = dry_run.estimate(session, caller.tenant_id, body, line)
+    return Response(estimate.model_dump_json(), media_type="application/json")
 
 
 def _fingerprint(request: Request, body: JobCreate) -> str:

@@ -169,6 +169,46 @@ class ResolvedTraining(BaseModel):
     warnings: list[JobWarning]
 
 
+class Range(BaseModel):
+    """At least `low`, at most `high`; the same where the number is exact."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    low: int
+    high: int
+
+
+class SpeedSeen(BaseModel):
+    """What the duration is reckoned from: the speeds that the tenant's own jobs of this queue came to."""
+
+    windows_per_second_low: float
+    windows_per_second_high: float
+    job_count: int
+    alike: bool = Field(
+        description="These jobs had networks and windows of this size. Where there were none, any jobs' "
+        "speeds stand in, and the range says little."
+    )
+
+
+class JobEstimate(ResolvedTraining):
+    """What a job would take. Nothing is stored."""
+
+    train_windows: Range = Field(description="In an epoch.")
+    validation_windows: Range
+    test_windows: Range
+    steps: Range = Field(description="Of the optimizer, unless training stops early.")
+    parameters: Range
+    memory_bytes: Range = Field(
+        description="Peak over what the imports take, computed on a CPU, within a quarter."
+    )
+    duration_seconds: Range | None = Field(
+        description="Of the training alone, to its last epoch; null where no speed has been seen yet."
+    )
+    speed: SpeedSeen | None = Field(description="Null where no job of the queue has told its speed yet.")
+    queue_name: str
+    queue: QueuePlace = Field(description="Where the job would stand now.")
+
+
 class JobRead(BaseModel):
     """One training job."""
 

@@ -150,6 +150,25 @@ IfNoneMatch = Annotated[
     str | None,
     Header(alias="If-None-Match", description="An ETag you hold; 304 if it still fits."),
 ]
+Prefer = Annotated[
+    str | None,
+    Header(
+        alias="Prefer",
+        max_length=1000,
+        description="`wait=N` holds the answer for up to N seconds, until the job's revision or phase is "
+        "another than the one in If-None-Match, or than now. `Preference-Applied` says what was granted.",
+        examples=["wait=30"],
+    ),
+]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        max_length=20,
+        description="`id` of the last event you have; the stream goes on behind it.",
+        examples=["42"],
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(

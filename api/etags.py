@@ -9,9 +9,10 @@ from fastapi import Request, Response
 from api.ranges import is_listed
 
 
-def weak_etag(content: str) -> str:
-    """The same for the same content, in every process."""
-    return f'W/"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+def weak_etag(content: str, mark: str = "") -> str:
+    """The same for the same content, in every process. `mark` stands in front of it, to be read back."""
+    digest = hashlib.sha256(content.encode()).hexdigest()[:32]
+    return f'W/"{mark}.{digest}"' if mark else f'W/"{digest}"'
 
 
 def polled_response(

@@ -183,6 +183,23 @@ QUEUES: dict[str, Any] = {
     ]
 }
 RESOLVED: dict[str, Any] = {"resolved_spec": _SPEC, "adjustments": JOB["adjustments"], "warnings": []}
+ESTIMATE: dict[str, Any] = RESOLVED | {
+    "train_windows": {"low": 24_600, "high": 24_600},
+    "validation_windows": {"low": 6_800, "high": 6_800},
+    "test_windows": {"low": 1_200, "high": 1_200},
+    "steps": {"low": 3_860, "high": 3_860},
+    "parameters": {"low": 118_542, "high": 118_542},
+    "memory_bytes": {"low": 412_000_000, "high": 412_000_000},
+    "duration_seconds": {"low": 310, "high": 540},
+    "speed": {
+        "windows_per_second_low": 915.0,
+        "windows_per_second_high": 1_594.0,
+        "job_count": 7,
+        "alike": True,
+    },
+    "queue_name": "gpu",
+    "queue": {"position": 3, "reason": "Waits for 2 jobs ahead."},
+}
 ATTEMPT: dict[str, Any] = {
     "attempt": 1,
     "worker_name": "gpu-1",
@@ -325,6 +342,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "dataset_report": DATASET_REPORT,
     "datasets": _page(DATASET),
     "error": ERROR,
+    "estimate": ESTIMATE,
     "events": _page(EVENT),
     "job": JOB,
     "job_change": {"revision": 2, "labels": {"env": "prod", "team": "edge"}, "priority": 10},

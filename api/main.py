@@ -29,6 +29,7 @@ from api.routes import (
     reference,
     series_values,
     session,
+    streams,
     verbs,
     webhooks,
 )
@@ -41,6 +42,7 @@ ROUTERS = (
     jobs.polled,
     verbs.router,
     history.router,
+    streams.router,
     artifacts.router,
     webhooks.router,
     access.router,
@@ -66,6 +68,7 @@ def create_app(settings: Settings, queue: Queue | None = None) -> FastAPI:
             async with background(app.state.resources):
                 yield
         finally:
+            await app.state.resources.watcher.close()
             await app.state.resources.inspections.close()
             app.state.resources.db.dispose()
 

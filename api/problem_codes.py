@@ -140,6 +140,12 @@ HTTP_CODES = {
         503, "Database does not answer", "Nothing was changed. Try again after Retry-After.", retryable=True
     ),
     "not_ready": ProblemCode(503, "Cannot serve now", "`errors` says what is missing.", retryable=True),
+    "too_many_waiting": ProblemCode(
+        503,
+        "Too many wait for news",
+        "Ask without `Prefer: wait`, and again after Retry-After.",
+        retryable=True,
+    ),
     "overloaded": ProblemCode(
         503, "Too many transfers at once", "Try again after Retry-After.", retryable=True
     ),

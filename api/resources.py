@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from api.inspections import Inspections
 from api.slots import Slots
+from api.watcher import Watcher
 from core.access.key_use import KeyUse
 from core.access.rates import Rates, shared_counts
 from core.access.sessions import Tickets
@@ -43,6 +44,7 @@ class Resources:
     board: Board
     rates: Rates
     key_use: KeyUse
+    watcher: Watcher
     exported: CollectorRegistry
     tickets: Tickets
 
@@ -68,6 +70,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         board=Board(db),
         rates=Rates(shared_counts(settings.broker_url)),
         key_use=KeyUse(db),
+        watcher=Watcher(db, interval_seconds=settings.watch_seconds, most=settings.max_waiting),
         exported=exported(db),
         tickets=Tickets(secret.get_secret_value() if secret else None, settings.session_hours),
     )

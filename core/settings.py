@@ -45,7 +45,15 @@ class Settings(BaseSettings):
         24 * 3600, gt=0, description="Uploads not finished by then are removed."
     )
     body_idle_seconds: float = Field(20, gt=0, description="A body that brings nothing for so long is cut.")
-    max_streams: int = Field(128, ge=1, description="Uploads, downloads and waiting answers at once.")
+    max_streams: int = Field(128, ge=1, description="Uploads and downloads at once.")
+    max_waiting: int = Field(1000, ge=0, le=20_000, description="Held answers and event streams at once.")
+    max_wait_seconds: int = Field(60, ge=1, description="The most that `Prefer: wait` is granted.")
+    event_stream_seconds: float = Field(
+        900, gt=0, description="An event stream ends then; its client goes on where it was."
+    )
+    watch_seconds: float = Field(
+        0.5, gt=0, description="Between two looks at the jobs that somebody waits for."
+    )
     idempotency_hours: float = Field(48, ge=24)
 
     trusted_proxies: list[IPv4Network | IPv6Network] = Field(

@@ -16,6 +16,7 @@ from api.dependencies import (
     JobsReadersKey,
     JobsWriter,
     Limit,
+    Prefer,
     Service,
     Trail,
 )
@@ -26,14 +27,17 @@ from api.strict_route import strict_router
 from core import idempotency
 from core.errors import NotFound
 from core.instants import Instant
-from core.jobs import polling, reading, service
+from core.jobs import dry_run, polling, reading, service
 from core.jobs.reading import JobFilter
-from core.jobs.schemas import JobCreate, JobRead, JobSort, ResolvedTraining
+from core.jobs.schemas import JobCreate, JobEstimate, JobRead, JobSort, ResolvedTraining
 from core.pages import DEFAULT_LIMIT, Page
 
 router = strict_router("jobs")
 polled = polled_router("jobs")
-_ETAG_HEADERS = {"ETag": header("Changes with revision, phase, progress and place in the queue.")}
+_ETAG_HEADERS = {
+    "ETag": header("Changes with revision, phase, progress and place in the queue."),
+    "Preference-Applied": header("`wait=N` where the answer was held, or might have been."),
+}
 
 
 class JobPage(Page[JobRead]):
@@ -89,7 +93,7 @@ def submit_job(
     """Checks the spec against the dataset and queues the job. `GET` the path in `Location` to follow it."""
     if validate_only:
         with resources.db.readers.begin() as session:
-            resolved = service.validate(session, caller.tenant_id, body)
+            resolved = dry_run.validate(session, caller.tenant_id, body)
         return Response(resolved.model_dump_json(), media_type="application/json")
     line = resources.board.line()
     with resources.db.sessions.begin() as session:
@@ -109,6 +113,36 @@ def submit_job(
     # After the answer: a broker that is down must not delay it.
     background.add_task(resources.queue.nudge, queue)
     return _created(read, replayed=False)
+
+
+@router.post(
+    "/v1/jobs/estimate",
+    response_model=JobEstimate,
+    operation_id="estimate_job",
+    summary="Estimate a job",
+    openapi_extra={"requestBody": {"content": json_content("job_request")}},
+    responses=answers(
+        "body_timeout",
+        "dataset_not_ready",
+        "incomplete_body",
+        "invalid_json",
+        "invalid_spec",
+        "not_supported",
+        "too_large",
+        "unsupported_media_type",
+        ok_200=json_answer("What it would take. Nothing is stored.", "estimate"),
+    ),
+)
+def estimate_job(*, caller: JobsWriter, resources: Service, body: JobCreate) -> Response:
+    """What this body would be as a job: resolved spec, warnings, windows, steps, parameters, memory, time.
+
+    Ranges are as narrow as the dataset's schema allows. The time comes from speeds that your own jobs of the
+    same queue came to; where none has been seen, there is none.
+    """
+    line = resources.board.line()
+    with resources.db.readers.begin() as session:
+        estimate = dry_run.estimate(session, caller.tenant_id, body, line)
+    return Response(estimate.model_dump_json(), media_type="application/json")
 
 
 def _fingerprint(request: Request, body: JobCreate) -> str:
@@ -170,6 +204,7 @@ def list_jobs(
     summary="Get a job",
     responses=answers(
         "not_found",
+        "too_many_waiting",
         ok_200=json_answer(
             "The job.",
             "job",
@@ -186,8 +221,12 @@ def get_job(
     resources: Service,
     job_id: JobId,
     _if_none_match: IfNoneMatch = None,
+    _prefer: Prefer = None,
 ) -> Response:
-    """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`."""
+    """Poll it with If-None-Match, as often as Retry-After says, until `is_terminal`.
+
+    With `Prefer: wait=N` beside it the answer comes as soon as there is news.
+    """
     found = polling.poll_job(resources.db, resources.board, key.presented, job_id)
     key.checked(found.caller)
     answer = answer_in_full(request, found)

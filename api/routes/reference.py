@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Annotated, Any
 
-from fastapi import Path, Request
+from fastapi import Path, Request, Response
 from pydantic import BaseModel, Field
 
-from api.openapi import answers, json_answer
+from api.dependencies import IfNoneMatch
+from api.etags import polled_response, weak_etag
+from api.openapi import answers, header, json_answer
 from api.problem_codes import PROBLEM_CODES
 from api.strict_route import strict_router
 from core.errors import NotFound
-from trainer.spec import TrainingSpec
+from core.jobs.schemas import JobLimits
+from trainer.spec_form import form_schema
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 router = strict_router("reference")
 
 
@@ -29,16 +35,35 @@ class ErrorExplanation(BaseModel):
 @router.get(
     "/v1/spec/schema",
     operation_id="get_spec_schema",
-    summary="Get the JSON Schema of `training`",
+    summary="Get the JSON Schema of `training` and `limits`",
     response_model=dict[str, Any],
     responses=answers(
         with_key=False,
-        ok_200=json_answer("A JSON Schema (2020-12).", "spec_schema"),
+        ok_200=json_answer(
+            "A JSON Schema (2020-12).",
+            "spec_schema",
+            headers={"ETag": header("Changes with the release alone.")},
+        ),
+        ok_304={"description": "The schema is the one you hold."},
     ),
 )
-def get_spec_schema() -> dict[str, Any]:
-    """Every field of a training spec with type, bounds, default and meaning: enough to build a form from."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | TrainingSpec.model_json_schema()
+def get_spec_schema(request: Request, _if_none_match: IfNoneMatch = None) -> Response:
+    """Every field of a training spec with type, bounds, default, example and meaning: enough to build a form.
+
+    Beside JSON Schema's own keywords each field has `x-group` and `x-order`, and where it applies `x-unit`,
+    `x-needs` (what it takes, in words), `x-needs-fields` (it only matters beside one of these values) and
+    `x-supported` (the only value that is taken so far). `x-presets` lists what each preset sets, and
+    `x-limits` is the schema of `limits`.
+    """
+    body = _spec_schema()
+    return polled_response(request, body, weak_etag(body))
+
+
+@cache
+def _spec_schema() -> str:
+    schema = form_schema()
+    limits = JobLimits.model_json_schema()
+    return json.dumps({"$schema": DIALECT, **schema, "x-limits": limits})
 
 
 @router.get(

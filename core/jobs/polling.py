@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -18,14 +17,15 @@ from core.database import Database, db_now
 from core.jobs.lifecycle import JobStatus
 from core.jobs.line import Board, queue_place
 from core.jobs.reading import is_stalled, show
-from core.jobs.schemas import JobRead
+from core.jobs.schemas import JobRead, QueuePlace
+from core.jobs.watching import change_mark
 from core.tables import ApiKey, Job
 
 # Another release may show the same state otherwise.
 _RELEASE = version("foretrain")
 _KEY = (ApiKey.id.label("key_id"), ApiKey.tenant_id.label("key_tenant"), ApiKey.secret_sha256, ApiKey.scopes)
 _STATE = (
-    *(Job.id, Job.status, Job.revision, Job.last_seq, Job.heartbeat_at),
+    *(Job.id, Job.status, Job.phase, Job.revision, Job.last_seq, Job.heartbeat_at),
     Job.progress["updated_at"].as_string().label("progress_at"),
     *(Job.queue, Job.devices, Job.tenant_id, Job.priority, Job.queued_at, Job.not_before),
 )
@@ -46,48 +46,54 @@ _SELECT_JOB = _of_key_and_job(*Job.__table__.columns)
 
 @dataclass(frozen=True)
 class PolledState:
-    """A job's status, and a tag that changes whenever what is shown of it does; None where there is no job.
+    """How a job stands, and a tag that changes whenever what is shown of it does.
 
-    Time alone, the heartbeat and the running seconds change no tag; that the job has stalled does.
+    Time alone, the heartbeat and the running seconds change no tag; that the job has stalled does. `mark`
+    changes with revision and phase alone; `position` is that of a queued job.
     """
 
-    caller: Principal
-    status: JobStatus | None
-    tag: str | None
+    status: JobStatus
+    phase: str | None
+    position: int | None
+    last_seq: int
+    mark: str
+    tag: str
 
 
 @dataclass(frozen=True)
-class PolledJob:
-    """A job with its tag; None where there is none."""
+class Polled:
+    """Who asked, and what there is for them: both None where there is no such job, `job` unless asked for."""
 
     caller: Principal
-    job: JobRead | None
-    tag: str | None
+    state: PolledState | None = None
+    job: JobRead | None = None
 
 
-def poll_state(db: Database, board: Board, presented: str | SignedIn, job_id: str) -> PolledState:
+def poll_state(db: Database, board: Board, presented: str | SignedIn, job_id: str) -> Polled:
     """One statement. Call it outside of a session. Raises Unauthenticated."""
-    claim = read_claim(presented)
-    with db.lookups.connect() as connection:
-        row = connection.execute(_SELECT_STATE, _names(claim, job_id)).one_or_none()
-    caller = _admit(claim, row)
-    if row is None or row.id is None:
-        return PolledState(caller, None, None)
-    return PolledState(caller, row.status, _tag(row, row.progress_at, row.now, board))
+    caller, row = _look_up(db, _SELECT_STATE, presented, job_id)
+    if row is None:
+        return Polled(caller)
+    return Polled(caller, _state(row, row.progress_at, _place(row, board)))
 
 
-def poll_job(db: Database, board: Board, presented: str | SignedIn, job_id: str) -> PolledJob:
-    """One statement. Call it outside of a session. Raises Unauthenticated."""
-    claim = read_claim(presented)
-    with db.lookups.connect() as connection:
-        row = connection.execute(_SELECT_JOB, _names(claim, job_id)).one_or_none()
-    caller = _admit(claim, row)
-    if row is None or row.id is None:
-        return PolledJob(caller, None, None)
+def poll_job(db: Database, board: Board, presented: str | SignedIn, job_id: str) -> Polled:
+    """The same with the whole job."""
+    caller, row = _look_up(db, _SELECT_JOB, presented, job_id)
+    if row is None:
+        return Polled(caller)
     progress_at = None if row.progress is None else row.progress["updated_at"]
-    tag = _tag(row, progress_at, row.now, board)
     line = board.line() if row.status is JobStatus.QUEUED else None
-    return PolledJob(caller, show(row, line, row.now), tag)
+    return Polled(caller, _state(row, progress_at, _place(row, board)), show(row, line, row.now))
+
+
+def _look_up(
+    db: Database, statement: Any, presented: str | SignedIn, job_id: str
+) -> tuple[Principal, Row[Any] | None]:
+    claim = read_claim(presented)
+    with db.lookups.connect() as connection:
+        row = connection.execute(statement, _names(claim, job_id)).one_or_none()
+    return _admit(claim, row), None if row is None or row.id is None else row
 
 
 def _names(claim: KeyText | SignedIn, job_id: str) -> dict[str, str]:
@@ -100,17 +106,27 @@ def _admit(claim: KeyText | SignedIn, row: Row[Any] | None) -> Principal:
     return admit(claim, StoredKey(row.key_id, row.key_tenant, row.secret_sha256, row.scopes))
 
 
-def _tag(state: Any, progress_at: str | None, now: datetime, board: Board) -> str:
-    """`state`: a job, or a row with the columns of _STATE."""
+def _place(row: Row[Any], board: Board) -> QueuePlace | None:
+    return queue_place(row, board.line(), row.now) if row.status is JobStatus.QUEUED else None
+
+
+def _state(row: Row[Any], progress_at: str | None, place: QueuePlace | None) -> PolledState:
+    """`row` has the columns of _STATE, whatever else."""
     parts: list[object] = [
         _RELEASE,
-        state.id,
-        state.revision,
-        state.last_seq,
+        row.id,
+        row.revision,
+        row.last_seq,
         progress_at,
-        is_stalled(state, now),
+        is_stalled(row, row.now),
     ]
-    if state.status is JobStatus.QUEUED:
-        place = queue_place(state, board.line(), now)
+    if place is not None:
         parts += [place.position, place.reason]
-    return repr(parts)
+    return PolledState(
+        status=row.status,
+        phase=row.phase,
+        position=None if place is None else place.position,
+        last_seq=row.last_seq,
+        mark=change_mark(row.revision, row.phase),
+        tag=repr(parts),
+    )

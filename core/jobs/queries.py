@@ -129,6 +129,20 @@ def tenant_weights(session: Session) -> dict[str, tuple[int, int]]:
     return {tenant_id: (int(devices), last_served) for tenant_id, devices, last_served in rows}
 
 
+def speeds_seen(session: Session, tenant_id: str, queue: str, limit: int = 50) -> Sequence[Any]:
+    """`resolved_spec` and `windows_per_second` of the tenant's latest jobs of this queue that trained."""
+    speed = Job.progress["windows_per_second"].as_float()
+    latest = (
+        select(Job.resolved_spec, Job.queue, speed.label("windows_per_second"))
+        .where(Job.tenant_id == tenant_id, Job.status.in_([JobStatus.SUCCEEDED, JobStatus.RUNNING]))
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    seen = (latest.c.queue == queue, latest.c.windows_per_second > 0)
+    return session.execute(select(latest.c.resolved_spec, latest.c.windows_per_second).where(*seen)).all()
+
+
 def queue_counts(session: Session) -> dict[str, tuple[int, int, float | None]]:
     """By queue: queued jobs, running jobs, seconds since the oldest was queued."""
     is_queued = Job.status == JobStatus.QUEUED

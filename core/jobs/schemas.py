@@ -23,10 +23,30 @@ class JobLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     max_runtime_seconds: int | None = Field(
-        None, ge=1, description="Running time over all attempts; a retry starts to count anew."
+        None,
+        ge=1,
+        title="Longest run",
+        description="Running time over all attempts; a retry starts to count anew.",
+        examples=[3600],
+        json_schema_extra={"x-unit": "seconds"},
     )
-    max_pending_seconds: int | None = Field(None, ge=1, description="Each stay in the queue.")
-    max_attempts: int = Field(3, ge=1, le=20, description="Lost or crashed runs before the job fails.")
+    max_pending_seconds: int | None = Field(
+        None,
+        ge=1,
+        title="Longest wait",
+        description="Each stay in the queue.",
+        examples=[86_400],
+        json_schema_extra={"x-unit": "seconds"},
+    )
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        le=20,
+        title="Attempts",
+        description="Lost or crashed runs before the job fails.",
+        examples=[3],
+        json_schema_extra={"x-unit": "attempts"},
+    )
 
 
 class JobCreate(BaseModel):
@@ -147,6 +167,46 @@ class ResolvedTraining(BaseModel):
     resolved_spec: TrainingSpec
     adjustments: list[Adjustment]
     warnings: list[JobWarning]
+
+
+class Range(BaseModel):
+    """At least `low`, at most `high`; the same where the number is exact."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    low: int
+    high: int
+
+
+class SpeedSeen(BaseModel):
+    """What the duration is reckoned from: the speeds that the tenant's own jobs of this queue came to."""
+
+    windows_per_second_low: float
+    windows_per_second_high: float
+    job_count: int
+    alike: bool = Field(
+        description="These jobs had networks and windows of this size. Where there were none, any jobs' "
+        "speeds stand in, and the range says little."
+    )
+
+
+class JobEstimate(ResolvedTraining):
+    """What a job would take. Nothing is stored."""
+
+    train_windows: Range = Field(description="In an epoch.")
+    validation_windows: Range
+    test_windows: Range
+    steps: Range = Field(description="Of the optimizer, unless training stops early.")
+    parameters: Range
+    memory_bytes: Range = Field(
+        description="Peak over what the imports take, computed on a CPU, within a quarter."
+    )
+    duration_seconds: Range | None = Field(
+        description="Of the training alone, to its last epoch; null where no speed has been seen yet."
+    )
+    speed: SpeedSeen | None = Field(description="Null where no job of the queue has told its speed yet.")
+    queue_name: str
+    queue: QueuePlace = Field(description="Where the job would stand now.")
 
 
 class JobRead(BaseModel):

@@ -52,18 +52,13 @@ MAX_WARNINGS = 100
 LOST_MESSAGE = "The worker stopped renewing its lease."
 
 
-def validate(session: Session, tenant_id: str, body: JobCreate) -> ResolvedTraining:
-    """What `submit` would train, storing nothing; works on a reader's session. Raises as `submit` does."""
-    return _resolve(repository.find_dataset(session, tenant_id, body.dataset_id), body)
-
-
 def submit(session: Session, tenant_id: str, body: JobCreate, max_queued: int | None = None) -> Job:
     """A queued job and its first event. After the commit the caller nudges `job.queue`.
 
     Raises InvalidSpec (also for a dataset that is not there or was rejected, pointer /dataset_id),
     DatasetNotReady while it is being inspected, and QuotaExceeded where `max_queued` of the tenant wait.
     """
-    resolved = _resolve(repository.lock_dataset(session, tenant_id, body.dataset_id), body)
+    resolved = resolve_on(repository.lock_dataset(session, tenant_id, body.dataset_id), body)
     require_room_in_queue(session, tenant_id, max_queued)
     origin = current_origin()
     job = Job(
@@ -82,7 +77,7 @@ def submit(session: Session, tenant_id: str, body: JobCreate, max_queued: int | 
         max_pending_seconds=body.limits.max_pending_seconds,
         max_attempts=body.limits.max_attempts,
         status=JobStatus.QUEUED,
-        queue=_queue_for(session, body.training),
+        queue=queue_for(session, body.training),
         devices=body.training.devices,
         request_id=origin.request_id,
         traceparent=origin.traceparent,
@@ -90,7 +85,8 @@ def submit(session: Session, tenant_id: str, body: JobCreate, max_queued: int | 
     return repository.add(session, job, NewEvent("job.queued"))
 
 
-def _resolve(dataset: Dataset | None, body: JobCreate) -> ResolvedTraining:
+def resolve_on(dataset: Dataset | None, body: JobCreate) -> ResolvedTraining:
+    """What the job would train on this dataset. Raises InvalidSpec, DatasetNotReady."""
     if dataset is None:
         raise _unusable_dataset("unknown_dataset", f"There is no dataset {body.dataset_id}.")
     if dataset.problem is not None:
@@ -107,7 +103,8 @@ def _unusable_dataset(code: str, detail: str) -> InvalidSpec:
     return InvalidSpec(detail, [FieldProblem(code=code, detail=detail, pointer="/dataset_id")])
 
 
-def _queue_for(session: Session, spec: TrainingSpec) -> str:
+def queue_for(session: Session, spec: TrainingSpec) -> str:
+    """Where a job of this spec waits, as the live workers are now."""
     if spec.accelerator == "auto":
         return "gpu" if any(worker.queue == "gpu" for worker in workers.live(session)) else "cpu"
     return "gpu" if spec.accelerator == "cuda" else "cpu"

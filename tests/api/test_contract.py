@@ -21,8 +21,14 @@ LEFT_OUT = "positive_data_acceptance"
 
 @pytest.fixture
 def wire(sqlite_url: str, tmp_path: Path) -> Iterator[Wire]:
+    # What waits is over soon: a thousand requests of the generator's wait one after the other.
     settings = make_settings(
-        tmp_path, database_url=sqlite_url, requests_per_minute=None, failures_per_minute=None
+        tmp_path,
+        database_url=sqlite_url,
+        requests_per_minute=None,
+        failures_per_minute=None,
+        event_stream_seconds=0.05,
+        max_wait_seconds=1,
     )
     with running(settings) as api, served(api.signed_in()) as started:
         store(api, a_run(api), "model.ckpt", b"weights")

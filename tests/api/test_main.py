@@ -50,3 +50,10 @@ def test_the_schema_of_a_spec_is_served_with_its_bounds(api: RunningApi) -> None
     assert schema["properties"]["epochs"]["default"] == 20
     assert schema["properties"]["epochs"]["maximum"] == 1000
     assert schema["additionalProperties"] is False
+    assert schema["x-limits"]["properties"]["max_attempts"]["x-unit"] == "attempts"
+
+
+def test_the_schema_of_a_spec_is_not_sent_twice(api: RunningApi) -> None:
+    tag = api.client.get("/v1/spec/schema").headers["etag"]
+
+    assert api.client.get("/v1/spec/schema", headers={"If-None-Match": tag}).status_code == 304

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from api.main import create_app
 from api.resources import Queue
@@ -23,8 +24,9 @@ from tests.conftest import make_settings
 class Wire:
     """A served application and a raw connection to it."""
 
-    def __init__(self, api: RunningApi, port: int) -> None:
+    def __init__(self, api: RunningApi, app: FastAPI, port: int) -> None:
         self.api = api
+        self.app = app
         self.port = port
         self.authorization = api.client.headers["Authorization"]
         self.http = httpx2.Client(
@@ -43,15 +45,15 @@ class Wire:
 def served(api: RunningApi, queue: Queue | None = None) -> Iterator[Wire]:
     """A server over the same settings; `queue` stands in for the broker."""
     # Its own application over the same database and storage: each event loop has one.
-    with running_server(api, queue or api.broker.queue()) as port:
-        wire = Wire(api, port)
+    app = create_app(api.settings, queue or api.broker.queue())
+    with serving(app) as port:
+        wire = Wire(api, app, port)
         with wire.http:
             yield wire
 
 
 @contextmanager
-def running_server(api: RunningApi, queue: Queue) -> Iterator[int]:
-    app = create_app(api.settings, queue)
+def serving(app: FastAPI) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

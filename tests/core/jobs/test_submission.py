@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.database import Database
 from core.datasets.lifecycle import DatasetStatus
 from core.errors import DatasetNotReady, InvalidSpec
-from core.jobs import reading, service
+from core.jobs import dry_run, reading, service
 from core.jobs.resolution import resolve, steps_needed
 from core.jobs.schemas import JobCreate
 from core.tables import Job
@@ -43,7 +43,7 @@ def test_what_is_only_validated_is_not_stored(database: Database) -> None:
         data = make_dataset(session)
 
     with database.readers.begin() as session:
-        resolved = service.validate(session, data.tenant_id, JobCreate(dataset_id=data.id))
+        resolved = dry_run.validate(session, data.tenant_id, JobCreate(dataset_id=data.id))
         assert session.scalar(select(func.count()).select_from(Job)) == 0
     assert resolved.resolved_spec.target_metrics == ["cpu_percent"]
     assert "target_metrics" in {adjustment.field for adjustment in resolved.adjustments}

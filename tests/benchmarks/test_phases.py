@@ -8,6 +8,7 @@ import pytest
 from benchmarks import phases
 from benchmarks.phase_table import phase_table
 from benchmarks.phases import STAGES
+from tests.benchmarks.fleets import write_short_day
 from trainer.spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def test_phase_1_trains_as_the_baseline_does() -> None:
 def test_a_small_run_prints_the_table_and_is_not_run_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--servers", "3", "--epochs", "1", "--threads", "1", "--store", str(tmp_path)]
+    data = write_short_day(tmp_path / "day.parquet")
+    arguments = ["--data", str(data), "--servers", "3", "--epochs", "1", "--threads", "1"]
+    arguments += ["--store", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["phases", *arguments, "--stages", "baseline", "phase-1"])
 
     phases.main()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.time_to_loss import seconds_to_best, seconds_to_stay_below, threshold_of
+from tests.benchmarks.fleets import write_short_day
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +39,10 @@ def test_ours_must_stay_below_for_two_validations_in_a_row() -> None:
 
 @pytest.mark.slow
 def test_both_train_for_real_and_their_clock_counts_the_imports(tmp_path: Path) -> None:
+    data = write_short_day(tmp_path / "day.parquet")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "benchmarks.time_to_loss", "--servers", "3"),
+            *(sys.executable, "-m", "benchmarks.time_to_loss", "--data", str(data), "--servers", "3"),
             *("--seeds", "1", "--threads", "1", "--baseline-epochs", "1", "--epochs", "2"),
             *(
                 "--options",

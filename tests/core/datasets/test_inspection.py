@@ -88,6 +88,7 @@ def test_a_child_without_memory_is_a_problem_of_the_file(file: Path, tmp_path: P
     assert problem.code == "out_of_memory"
 
 
+@pytest.mark.slow
 def test_many_bytes_of_objects_in_few_of_text_are_a_problem_of_the_file(file: Path, tmp_path: Path) -> None:
     # Each a series of its own: many times as large once they are objects.
     series = ",".join(f'{{"metric":{{"a":"{place}"}},"values":[[1,"1"]]}}' for place in range(300_000))

@@ -98,6 +98,9 @@ class Settings(BaseSettings):
         1800, gt=0, description="A trainer that reports nothing for so long is killed and tried again."
     )
     trainer_threads: int | None = Field(None, ge=1, description="Default: the cores.")
+    least_free_bytes: int = Field(
+        GIBIBYTE // 4, ge=0, description="With less free on its disk a worker takes no job."
+    )
     cpu_devices: int = Field(
         1, ge=1, le=8, description="The most processes of one training, on a worker without a GPU."
     )

@@ -169,7 +169,7 @@ def _announce_regularly(
                     session,
                     name=bench.name,
                     queue=bench.queues[0],
-                    devices=bench.devices,
+                    devices=bench.devices_to_give,
                     threads=bench.threads,
                     hardware=hardware.describe(),
                     readings=latest,

@@ -39,7 +39,7 @@ from worker.traces import PhaseSpans, attempt_span
 from worker.trainer_process import Order, TrainerProcess
 from worker.uploader import Uploader
 from worker.watchdog import Watchdog
-from worker.workspace import run_directory
+from worker.workspace import has_room, run_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -83,6 +83,11 @@ class Bench:
     memory_limit: int | None = None
     count_oom_kills: Callable[[], int] = count_oom_kills
 
+    @property
+    def devices_to_give(self) -> int:
+        """None while the disk is full: one job after the other would come here to fail."""
+        return self.devices if has_room(self.folder, self.settings.least_free_bytes) else 0
+
 
 def run_waiting_jobs(bench: Bench) -> int:
     """Claims and runs jobs until none waits or the worker is asked to end. How many it were."""
@@ -93,7 +98,13 @@ def run_waiting_jobs(bench: Bench) -> int:
 
 
 def run_next_job(bench: Bench) -> Outcome | AttemptLost | None:
-    """Claims and runs the job whose turn it is; how the attempt ended, None if no job waits."""
+    """Claims and runs the job whose turn it is; how the attempt ended.
+
+    None if no job waits, or if there is no room for one.
+    """
+    if not bench.devices_to_give:
+        logger.warning("disk_full", needed_bytes=bench.settings.least_free_bytes)
+        return None
     if bench.standby is not None:
         bench.standby.prepare()
     held_since = time.monotonic()

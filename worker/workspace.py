@@ -45,6 +45,11 @@ def run_directory(folder: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def has_room(folder: Path, least_free_bytes: int) -> bool:
+    """Whether the disk it lies on has that much to give."""
+    return shutil.disk_usage(folder).free >= least_free_bytes
+
+
 def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob("worker-*"):
         with (folder / _LOCK).open("w") as lock:

@@ -16,7 +16,7 @@ class Worker(Table):
 
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
     queue: Mapped[str] = mapped_column(String(40))
-    devices: Mapped[int]
+    devices: Mapped[int] = mapped_column(doc="That it can give a job now; 0 while its disk is full.")
     threads: Mapped[int]
     hardware: Mapped[Json]
     readings: Mapped[Json | None] = mapped_column(doc="How busy its GPUs were at the last look.")

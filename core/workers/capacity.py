@@ -29,6 +29,8 @@ def why_none_can_hold(workers: Sequence[Worker], queue: str, devices: int) -> st
     most = max(worker.devices for worker in takers)
     if most >= devices:
         return None
+    if most == 0:
+        return f"No live worker can hold it: the disks of those that serve the queue {queue} are full."
     lack = f"it needs {devices} devices, and none of the queue {queue} has more than {most}"
     return f"No live worker can hold it: {lack}."
 

@@ -16,7 +16,7 @@ class WorkerKind(BaseModel):
 
     worker_count: int
     queue: str = Field(description="Where it takes jobs first; a `gpu` worker takes those of `cpu` too.")
-    devices: int = Field(description="The most `training.devices` of a job it can hold.")
+    devices: int = Field(description="The most `training.devices` of a job it can hold; 0: its disk is full.")
     threads: int
     cpu: str
     gpus: list[GpuKind]

@@ -76,7 +76,7 @@ def _on_a_small_disk(stage: Stage, fault: Fault, seed: int) -> None:
         stage.diary.complaints.append(f"{fault.kind}: only root can mount a small file system")
         return
     stage.dismiss_workers(keep=0)
-    worker = stage.add_worker(FORETRAIN_DATA_DIR=str(disk / "data"))
+    worker = stage.add_worker(FORETRAIN_DATA_DIR=str(disk / "data"), FORETRAIN_LEAST_FREE_BYTES="0")
     try:
         worker.start()
         _repeat(stage, fault, seed)

@@ -128,3 +128,29 @@ def test_cuda_without_a_gpu_is_refused_in_a_sentence(make_spec: Callable[..., Tr
 
 def test_cpu_is_taken_beside_a_gpu_when_asked_for(make_spec: Callable[..., TrainingSpec]) -> None:
     assert decide_execution(make_spec(accelerator="cpu"), AMPERE).device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("asked", "hardware", "devices", "reason"),
+    [
+        ({"devices": 2}, replace(AMPERE, gpus=2), 2, None),
+        ({"devices": 4}, replace(AMPERE, gpus=2), 2, "no more GPUs"),
+        ({"devices": 2}, CPU, 2, None),
+        ({"devices": 8}, CPU, 2, "no more cores"),
+        ({"devices": 8, "accelerator": "cpu"}, replace(AMPERE, gpus=8), 2, "no more cores"),
+        ({"devices": 2, "batch_size": 1}, CPU, 1, "no more windows"),
+    ],
+)
+def test_a_run_takes_no_more_devices_than_there_are_and_says_so(
+    make_spec: Callable[..., TrainingSpec],
+    asked: dict[str, Any],
+    hardware: Hardware,
+    devices: int,
+    reason: str | None,
+) -> None:
+    execution = decide_execution(make_spec(**asked), hardware)
+
+    said = [a for a in execution.adjustments if a.field == "devices"]
+    assert execution.devices == devices
+    assert [a.effective for a in said] == ([] if reason is None else [devices])
+    assert all(reason in a.reason for a in said if reason)

@@ -341,3 +341,17 @@ def test_a_replaced_checkpoint_leaves_no_object_behind(here: Station, write_trai
 
     assert here.artifact_text(job_id, "last.ckpt") == "step 4"
     assert len(list(here.storage.list(f"tenants/{here.tenant_id}/jobs"))) == 1
+
+
+def test_a_worker_whose_disk_is_full_leaves_the_job_to_others(
+    here: Station, write_trainer: WriteTrainer
+) -> None:
+    job_id = here.submit()
+    more_than_any = here.settings.model_copy(update={"least_free_bytes": 1 << 60})
+
+    with bench(here, write_trainer(GOOD_RUN), settings=more_than_any) as one:
+        assert run_waiting_jobs(one) == 0
+        assert one.devices_to_give == 0
+
+    assert (here.job(job_id).status, here.job(job_id).attempt) == ("queued", 0)
+    assert run(here, write_trainer(GOOD_RUN)) == 1

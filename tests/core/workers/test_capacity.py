@@ -26,6 +26,16 @@ def test_what_needs_more_devices_than_any_worker_has_is_told_so() -> None:
     assert "more than 4" in reason
 
 
+def test_a_queue_whose_workers_have_full_disks_says_so_and_wakes_none() -> None:
+    full = [worker("cpu", 0)]
+
+    assert why_none_can_hold(full, "cpu", 1) == (
+        "No live worker can hold it: the disks of those that serve the queue cpu are full."
+    )
+    assert why_none_can_hold([*full, worker("cpu")], "cpu", 1) is None
+    assert plan_nudges({("cpu", 1): 3}, full) == {}
+
+
 @pytest.mark.parametrize(
     ("waiting", "idle", "needed"),
     [

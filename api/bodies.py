@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from api.problems import HttpProblem
+from api.slots import Slot
 
 # A body may come slowly, but not so slowly that it never ends.
 MIN_BYTES_PER_SECOND = 1024
@@ -17,25 +18,30 @@ LINGER_SECONDS = 1.0
 LINGER_BYTES = 16 * 1024 * 1024
 
 
-async def receive_body(request: Request, *, max_bytes: int, idle_seconds: float) -> AsyncIterator[bytes]:
+async def receive_body(
+    request: Request, *, max_bytes: int, idle_seconds: float, slot: Slot | None = None
+) -> AsyncIterator[bytes]:
     """The body's pieces as they arrive.
 
     Raises HttpProblem: 413 as soon as the body is known to exceed `max_bytes` (before anything is read
-    when Content-Length says so), 408 when nothing comes for `idle_seconds` or the whole is slower than
-    MIN_BYTES_PER_SECOND, 400 when it ends before Content-Length; ClientDisconnect when the client is gone.
+    when Content-Length says so), 408 when nothing comes for `idle_seconds`, when the whole is slower than
+    MIN_BYTES_PER_SECOND or when another has taken its `slot`, 400 when it ends before Content-Length;
+    ClientDisconnect when the client is gone.
     """
     announced = _content_length(request)
     if announced is not None and announced > max_bytes:
         await _let_finish(request)
         raise too_large(max_bytes)
+    slot = slot or Slot()
     received = 0
     started_at = time.monotonic()
     while True:
         slowest_end = started_at + idle_seconds + received / MIN_BYTES_PER_SECOND
-        message = await _next_message(request, min(idle_seconds, slowest_end - time.monotonic()))
+        message = await _next_message(request, slot, min(idle_seconds, slowest_end - time.monotonic()))
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         piece: bytes = message.get("body", b"")
+        slot.moved(len(piece))
         received += len(piece)
         if received > max_bytes:
             await _let_finish(request)
@@ -72,9 +78,9 @@ def _content_length(request: Request) -> int | None:
     return int(value) if value is not None and value.isascii() and value.isdigit() else None
 
 
-async def _next_message(request: Request, timeout_seconds: float) -> Message:
+async def _next_message(request: Request, slot: Slot, timeout_seconds: float) -> Message:
     try:
-        with anyio.fail_after(max(timeout_seconds, 0)):
+        with slot.wait(max(timeout_seconds, 0)):
             return await request.receive()
     except TimeoutError:
         raise HttpProblem(

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-import anyio
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
@@ -136,8 +135,9 @@ class _FileStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_or_give_up(message: Message) -> None:
-            with anyio.fail_after(STALLED_SECONDS):
+            with slot.wait(STALLED_SECONDS):
                 await send(message)
+            slot.moved(len(message.get("body", b"")))
 
-        with self._slots.taken():
+        with self._slots.taken() as slot:
             await super().__call__(scope, receive, send_or_give_up)

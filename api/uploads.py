@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from api.bodies import receive_body
 from api.resources import Resources
+from api.slots import Slot
 from api.strict_json import JsonTroubleError, parse_json
 from api.upload_format import refuse_signature
 from api.validation_problems import explain, summary
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 async def store_body(
-    request: Request, resources: Resources, tenant_id: str, data_format: DatasetFormat
+    request: Request, resources: Resources, slot: Slot, tenant_id: str, data_format: DatasetFormat
 ) -> tuple[UploadTicket, StoredObject]:
     """The request's body, stored. No session and no thread is held while it arrives.
 
@@ -39,6 +40,7 @@ async def store_body(
         request,
         max_bytes=resources.settings.max_upload_bytes,
         idle_seconds=resources.settings.body_idle_seconds,
+        slot=slot,
     )
     return await store_pieces(pieces, resources, tenant_id, data_format)
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from api.main import create_app
 from core.database import connect
+from foretrain.http_connections import BoundedConnection, allow_many_connections
 from foretrain.metrics_port import metrics_port
 from foretrain.refusals import Refusal
 from foretrain.setup import set_up
@@ -63,8 +64,10 @@ def run_api(host: str | None, port: int | None) -> int:
 
 
 def _config(settings: Settings) -> uvicorn.Config:
+    allow_many_connections()
     return uvicorn.Config(
         create_app(settings),
+        http=BoundedConnection,
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -136,8 +136,8 @@ async def upload_dataset(
     headers = request.headers
     chosen = choose_format(data_format, headers.get("content-type"), headers.get("content-encoding"))
     reading = parse_mapping(mapping)
-    with resources.transfers.taken():
-        ticket, stored = await store_body(request, resources, caller.tenant_id, chosen)
+    with resources.transfers.taken() as slot:
+        ticket, stored = await store_body(request, resources, slot, caller.tenant_id, chosen)
         fingerprint = upload_fingerprint(request, stored.sha256)
         upload = StoredUpload(ticket, stored, name, chosen, reading, idempotency_key, fingerprint)
         return await _registered(resources, upload, trail)

@@ -38,7 +38,8 @@ chaos-proof: $(STAMP)
 # With programs of Debian's own, installed here where they are missing.
 test-proxy: $(STAMP)
 	command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/debian/prometheus_server.py
+	command -v nginx >/dev/null || apt-get install -y --no-install-recommends nginx-light
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/debian/prometheus_server.py tests/debian/nginx_proxy.py
 	promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	promtool check rules deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
@@ -50,6 +51,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.tls.yml
 	$(BIN)/hadolint Dockerfile.gpu
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
 # Hours. Finished runs are kept in benchmarks/runs: what was cut off goes on. With PEERS_PYTHON, the interpreter
 # of an environment with benchmarks/requirements-peers.txt, neuralforecast and darts take part too.

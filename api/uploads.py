@@ -24,7 +24,8 @@ from core.errors import FieldProblem, InvalidRequest, ServiceError, UnusableData
 from core.storage import StoredObject
 from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetProblem
 
-SIGNATURE_BYTES = 8
+# A client that sends next to nothing and waits costs no row and no object.
+FIRST_BYTES = 32 * 1024
 log = structlog.get_logger(__name__)
 
 
@@ -69,7 +70,7 @@ async def _first_bytes(pieces: AsyncIterator[bytes]) -> bytes:
     first = b""
     async for piece in pieces:
         first += piece
-        if len(first) >= SIGNATURE_BYTES:
+        if len(first) >= FIRST_BYTES:
             break
     return first
 

@@ -142,7 +142,8 @@ def _postgres_engine(url: str, lock_seconds: float) -> Engine:
             "keepalives_count": 3,
             "tcp_user_timeout": 30_000,
             # A frozen process must not keep its row locks: the scheduler skips those rows meanwhile.
-            "options": "-c timezone=UTC -c lock_timeout=30s "
+            # An answered request is a promise, even where the server by default forgets its last commits.
+            "options": "-c timezone=UTC -c lock_timeout=30s -c synchronous_commit=on "
             f"-c idle_in_transaction_session_timeout={round(lock_seconds * 1000)}",
         },
     )

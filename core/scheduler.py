@@ -22,6 +22,7 @@ from core.upkeep import retention
 from core.upkeep.garbage import collect_garbage
 from core.webhooks import repository as webhook_rows
 from core.webhooks.couriers import Couriers
+from core.workers import service as workers
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -78,6 +79,7 @@ class Scheduler:
             self._attempt(self._forget_idempotency_keys)
             self._attempt(self._forget_deliveries)
             self._attempt(self._forget_old_audit_events)
+            self._attempt(self._forget_gone_workers)
             self._attempt(self._fold_tallies)
         if time.monotonic() >= self._collect_at:
             self._collect_at = time.monotonic() + GARBAGE_SECONDS
@@ -181,6 +183,12 @@ class Scheduler:
             with self._db.sessions.begin() as session:
                 keep_days = self._settings.audit_retention_days
                 is_done = retention.forget_old_audit_events(session, keep_days, AT_ONCE) == 0
+
+    def _forget_gone_workers(self) -> None:
+        with self._db.sessions.begin() as session:
+            gone = workers.forget_gone(session)
+        for name in gone:
+            _log.info("worker_forgotten", worker=name)
 
     def _fold_tallies(self) -> None:
         with self._db.sessions.begin() as session:

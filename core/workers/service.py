@@ -17,6 +17,7 @@ from core.workers.schemas import Capabilities, GpuKind, WorkerKind
 
 LIVE_SECONDS = 60.0
 SILENT_SECONDS = 20.0
+GONE_SECONDS = 24 * 3600.0
 ACCELERATORS = {"cpu": "cpu", "gpu": "cuda"}
 
 
@@ -48,6 +49,13 @@ def announce(
 def retire(session: Session, name: str) -> None:
     """Forgets a worker that stops in good order."""
     session.execute(delete(Worker).where(Worker.name == name))
+
+
+def forget_gone(session: Session) -> list[str]:
+    """Removes workers that were not heard of for a day; their names. Never one that still holds a job."""
+    silent = later(Worker.heartbeat_at, GONE_SECONDS) < db_now()
+    holds_job = exists().where(Job.status == JobStatus.RUNNING, Job.worker_name == Worker.name)
+    return list(session.scalars(delete(Worker).where(silent, ~holds_job).returning(Worker.name)))
 
 
 def live(session: Session) -> Sequence[Worker]:

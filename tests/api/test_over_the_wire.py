@@ -94,7 +94,7 @@ def test_an_upload_over_a_real_connection(wire: Wire) -> None:
 
 def test_a_client_that_leaves_in_mid_upload_leaves_nothing_behind(wire: Wire) -> None:
     with closing(wire.connect()) as connection:
-        connection.sendall(wire.upload_head("Content-Length: 500000") + fleet_csv())
+        connection.sendall(wire.upload_head("Content-Length: 500000") + fleet_csv(servers=20))
         until(lambda: wire.api.leftovers()["uploads"] == 1)
     until(lambda: wire.api.leftovers() == NOTHING)
     assert wire.http.get("/livez").status_code == 200

@@ -187,6 +187,14 @@ def test_the_locks_of_a_process_that_stands_still_are_released(postgres_url: str
     other.dispose()
 
 
+def test_commits_are_durable_though_the_server_s_default_is_not(postgres_url: str) -> None:
+    # The tests' own server is started with synchronous_commit=off.
+    db = connect(postgres_url)
+    with db.sessions.begin() as session:
+        assert session.scalar(text("SHOW synchronous_commit")) == "on"
+    db.dispose()
+
+
 def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:
     db = connect(f"sqlite:///{tmp_path / 'new' / 'deeper' / 'x.db'}")
 

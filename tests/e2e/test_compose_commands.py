@@ -63,9 +63,11 @@ class Deployment:
     def environment(self, service: str) -> dict[str, str]:
         folder = self.data / service
         folder.mkdir(exist_ok=True)
-        asked = dict(self.services[service]["environment"])
+        passed_on = self.services[service]["environment"].items()
+        asked = {name: value for name, value in passed_on if value is not None}
         asked["FORETRAIN_SECRETS_DIR"] = str(self.secrets)
         asked["FORETRAIN_DATA_DIR"] = str(folder)
+        asked["XDG_CACHE_HOME"] = str(folder / "cache")
         asked["FORETRAIN_STORAGE_URL"] = asked["FORETRAIN_STORAGE_URL"].replace(
             "http://objects:8333", self.storage_endpoint
         )

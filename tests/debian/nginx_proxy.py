@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -30,7 +31,8 @@ from tests.servers import await_start, connects, free_port, guarded
 
 PROXY = Path(__file__).parents[2] / "deploy" / "proxy"
 MIB = 1024**2
-FIRST, SECOND, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+FIRST, SECOND, STAND_IN, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
+START_SECONDS = 20.0
 HALF_A_HEAD = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nX-Slow: "
 WITHIN_SECONDS = 1.0
 
@@ -196,12 +198,16 @@ def test_500_half_open_connections_keep_nobody_waiting(stage: Stage, *, through_
 
 @pytest.mark.usefixtures("api")
 def test_one_address_cannot_hold_all_uploads(stage: Stage) -> None:
-    half_a_body = stage.upload_head(1_000_000) + b"timestamp,server\n"
+    source = "127.1.1.1"
     with ExitStack() as stack:
-        for _ in range(64):
-            connection = socket.create_connection(("127.0.0.1", stage.proxy_port), 10, ("127.1.1.1", 0))
-            stack.enter_context(closing(connection)).sendall(half_a_body)
-        refused = eventually(lambda: ask_from("127.1.1.1", stage))
+
+        def refused_beside_one_more() -> bytes:
+            slow = socket.create_connection(("127.0.0.1", stage.proxy_port), 10, (source, 0))
+            stack.enter_context(closing(slow)).sendall(stage.upload_head(1_000_000) + b"timestamp,ser")
+            return ask_from(source, stage)
+
+        refused = eventually(refused_beside_one_more)
+        assert ask_from("127.1.1.2", stage) == b""
     assert refused.startswith(b"HTTP/1.1 503")
     assert b"application/problem+json" in refused
     assert b'"code":"overloaded"' in refused
@@ -309,6 +315,43 @@ def test_a_new_replica_is_found_and_nobody_notices_when_it_goes(stage: Stage) ->
             poll()
     assert set(statuses) == {200}
     assert f'"{SECOND}:{stage.api_port}, {FIRST}:{stage.api_port}"' in stage.log
+
+
+def one_event_at_a_time(listener: socket.socket, go_on: threading.Event) -> None:
+    """Answers a request with an event, and with another when it may go on."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(65536)
+        head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"d\r\ndata: first\n\n\r\n")
+        go_on.wait(START_SECONDS)
+        connection.sendall(b"c\r\ndata: last\n\n\r\n0\r\n\r\n")
+
+
+@pytest.mark.usefixtures("api")
+def test_an_event_arrives_while_the_next_is_still_to_come(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, until = threading.Event(), time.monotonic() + START_SECONDS
+    with (
+        socket.create_server((STAND_IN, stage.api_port)) as listener,
+        stage.client(stage.through_the_proxy) as client,
+    ):
+        thread = threading.Thread(target=one_event_at_a_time, args=(listener, go_on), daemon=True)
+        thread.start()
+        monkeypatch.setattr(stage.names, "addresses", [STAND_IN])
+        while True:
+            with client.stream("GET", "/v1/jobs") as answer:
+                # Until the name is asked for again, the API answers.
+                if answer.headers["content-type"] != "text/event-stream":
+                    assert time.monotonic() < until
+                    continue
+                events = answer.iter_raw()
+                assert next(events) == b"data: first\n\n"
+                go_on.set()
+                assert b"".join(events) == b"data: last\n\n"
+                break
+        thread.join()
 
 
 @pytest.mark.usefixtures("api")

@@ -1,15 +1,17 @@
-"""Around every request: whether its caller asks too often, and that its key was used."""
+"""Around every request: whether its caller asks too often, and a note that its key was used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem_response
 from api.resources import Resources
+from api.session_cookie import COOKIE
 from core.access.rates import WINDOW_SECONDS, Rates
 from core.access.secrets import parse_key_text
 
@@ -20,12 +22,12 @@ _UNAUTHORIZED = 401
 
 
 class Callers:
-    """Limits each key's requests, and each address's that come without a good key.
+    """Limits the requests of each key, and the bad keys that come from each address.
 
     A key's requests are counted by its hash before anything is looked up: nobody can use up a key's share
-    without the key. An address that has sent too many bad keys is refused whatever it sends, but for keys
-    that were good in this process before: guessing costs no look-up, and who shares the address with a
-    guesser goes on working.
+    without the key. From an address that has sent too many bad keys no other is tried, but for those that
+    were good in this process before: guessing costs no look-up, and who shares the address with a guesser
+    goes on working.
     """
 
     def __init__(self, app: ASGIApp, per_minute: int | None, failures_per_minute: int | None) -> None:
@@ -39,7 +41,9 @@ class Callers:
             await self._app(scope, receive, send)
             return
         resources: Resources = scope["app"].state.resources
-        rates, key, place = resources.rates, _key_of(scope), _place_of(scope["state"]["address"])
+        request = Request(scope)
+        rates, key = resources.rates, _key_of(request, resources)
+        place = _place_of(scope["state"]["address"]) if _tries_a_key(request) else None
         fields: list[tuple[str, str]] = []
         if self._is_shut_out(rates, key, place):
             detail = "Too many requests with bad keys came from this address."
@@ -104,11 +108,24 @@ class Callers:
         await problem_response(scope, "rate_limited", detail, headers=headers)(scope, receive, send)
 
 
-def _key_of(scope: Scope) -> str | None:
-    """A name for the key that a request carries, whether there is such a key or not; None without one."""
-    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+def _tries_a_key(request: Request) -> bool:
+    """Whether the answer tells if a key is good; a session's cookie is known without the database."""
+    is_sign_in = request.method == "POST" and request.url.path == "/session"
+    return is_sign_in or "authorization" in request.headers
+
+
+def _key_of(request: Request, resources: Resources) -> str | None:
+    """A name for the key that a request carries, whether there is such a key or not; None without one.
+
+    On the pages, for whoever has signed in with a key, one beside the key's own.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     text = parse_key_text(token.strip()) if scheme.lower() == "bearer" else None
-    return None if text is None else text.sha256[:32]
+    if text is not None:
+        return text.sha256[:32]
+    ticket = request.cookies.get(COOKIE)
+    session = None if ticket is None else resources.tickets.read(ticket)
+    return None if session is None else f"page:{session.public_id}"
 
 
 def _place_of(address: str | None) -> str | None:

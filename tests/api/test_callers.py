@@ -111,7 +111,7 @@ def test_bad_keys_from_one_address_come_to_an_end_and_good_ones_known_before_go_
     assert [answer.status_code for answer in tried] == [401] * FAILURES + [429] * 2
     assert tried[0].headers["ratelimit"] == '"failures";r=2;t=20'
     assert tried[-1].headers["retry-after"] == "20"
-    assert statuses(visitor(strict, None, "192.0.2.7"), 1) == [429]
+    assert statuses(visitor(strict, None, "192.0.2.7"), 1) == [401]  # tries no key, and asks no database
     assert statuses(good, 1) == [200]
     assert statuses(visitor(strict, make_key_text().token, "192.0.2.8"), 1) == [401]
     assert statuses(visitor(strict, None, "192.0.2.7"), 1, "/livez") == [200]
@@ -120,10 +120,10 @@ def test_bad_keys_from_one_address_come_to_an_end_and_good_ones_known_before_go_
 def test_a_machine_that_moves_within_its_ipv6_network_is_one_address(strict: RunningApi) -> None:
     found: list[int] = []
     for host in range(FAILURES + 1):
-        found += statuses(visitor(strict, None, f"2001:db8::{host + 1:x}"), 1)
+        found += statuses(visitor(strict, "no key", f"2001:db8::{host + 1:x}"), 1)
 
     assert found == [401] * FAILURES + [429]
-    assert statuses(visitor(strict, None, "2001:db8:0:1::1"), 1) == [401]
+    assert statuses(visitor(strict, "no key", "2001:db8:0:1::1"), 1) == [401]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_machine_that_moves_within_its_ipv6_network_is_one_address(strict: Run
 def test_an_address_is_what_a_trusted_proxy_says_and_no_one_else(
     strict: RunningApi, connected: str, forwarded: str | None, counted: str
 ) -> None:
-    visitor(strict, None, connected, forwarded).get("/v1/jobs")
+    visitor(strict, "no key", connected, forwarded).get("/v1/jobs")
 
     assert dict(strict.app.state.resources.rates._own) == {f"from:{counted}": 1}
 
@@ -148,7 +148,7 @@ def test_an_address_is_what_a_trusted_proxy_says_and_no_one_else(
 def test_without_limits_nothing_is_refused_or_said(sqlite_url: str, tmp_path: Path) -> None:
     free: dict[str, Any] = {"requests_per_minute": None, "failures_per_minute": None}
     with running(make_settings(tmp_path, database_url=sqlite_url, **free)) as api:
-        assert statuses(visitor(api, None, "192.0.2.1"), 70) == [401] * 70
+        assert statuses(visitor(api, "no key", "192.0.2.1"), 70) == [401] * 70
         assert "ratelimit" not in api.signed_in().client.get("/v1/jobs").headers
 
 
@@ -157,3 +157,16 @@ def test_a_key_that_was_used_says_when(api: RunningApi) -> None:
     api.app.state.resources.key_use.write()
 
     assert api.client.get("/v1/api_keys").json()["items"][0]["last_used_at"] is not None
+
+
+def test_who_has_signed_in_on_the_pages_is_limited_too_and_bad_sign_ins_are_counted(
+    strict: RunningApi,
+) -> None:
+    page = visitor(strict, None, "192.0.2.9")
+    page.headers["Origin"] = "http://testserver"
+    assert page.post("/session", json={"key": strict.key()}).status_code == 200
+
+    assert statuses(page, PER_MINUTE + 1) == [200] * PER_MINUTE + [429]
+
+    tried = [page.post("/session", json={"key": make_key_text().token}) for _ in range(FAILURES + 1)]
+    assert [answer.status_code for answer in tried[-2:]] == [429, 429]

@@ -167,7 +167,7 @@ def test_one_too_many_is_refused_and_told_when_to_come_back(sqlite_url: str, tmp
 
 @pytest.fixture
 def wire(sqlite_url: str, tmp_path: Path) -> Iterator[Wire]:
-    settings = make_settings(tmp_path, database_url=sqlite_url, watch_seconds=0.05)
+    settings = make_settings(tmp_path, database_url=sqlite_url, watch_seconds=0.05, event_stream_seconds=60)
     with running(settings) as api, served(api.signed_in()) as started:
         yield started
 
@@ -212,6 +212,7 @@ def test_events_come_as_they_happen_and_the_end_closes(wire: Wire) -> None:
     assert rest[-3:-1] == ["event: end", 'data: {"status": "cancelled"}'], rest
 
 
+@pytest.mark.slow
 def test_a_thousand_dropped_streams_leave_the_pool_whole(wire: Wire) -> None:
     with wire.api.db.sessions.begin() as session:
         jobs = [claim_job(session, make_job(session)).job_id for _ in range(5)]

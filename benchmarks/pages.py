@@ -80,7 +80,7 @@ def _signed_in(server: Server, key: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page()
-        page.goto(f"{server.url}/login")
+        page.goto(f"http://127.0.0.1:{server.port}/login")
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url("**/jobs")
@@ -98,7 +98,7 @@ def _row(title: str, server: Server, page: Page, path: str, rounds: int) -> str:
 
 def _open(server: Server, page: Page, path: str) -> float:
     """Milliseconds until it is drawn."""
-    page.goto(f"{server.url}{path}")
+    page.goto(f"http://127.0.0.1:{server.port}{path}")
     page.wait_for_function("window.drawnAt !== undefined")
     drawn_at = float(page.evaluate("window.drawnAt"))
     page.goto("about:blank")

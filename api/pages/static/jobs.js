@@ -122,4 +122,4 @@ const poll = repeat(async () => {
     problem.replaceChildren(showProblem(refusal));
     throw refusal;
   }
-}, 3);
+}, () => 3);

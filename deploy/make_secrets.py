@@ -28,6 +28,7 @@ def main() -> int:
         "foretrain_broker_url": f"redis://:{valkey_password}@valkey:6379/0",
         "foretrain_storage_access_key_id": access_key_id,
         "foretrain_storage_secret_access_key": secret_access_key,
+        "foretrain_session_secret": secrets.token_urlsafe(32),
         "valkey.conf": _valkey_conf(valkey_password),
         "objects.json": _objects_config(access_key_id, secret_access_key),
     }

@@ -60,7 +60,7 @@ def run_demo(folder: Path) -> int:
     console = Console(highlight=False, soft_wrap=True)
     folder = folder.absolute()
     _prepare(folder)
-    with _service(console, folder) as (url, key), Client(url, key) as client:
+    with running_service(console, folder) as (url, key), Client(url, key) as client:
         job = _train(console, client, folder)
         if job.status != "succeeded":
             reason = "" if job.status_reason is None else f": {job.status_reason.message}"
@@ -84,7 +84,7 @@ def _prepare(folder: Path) -> None:
 
 
 @contextmanager
-def _service(console: Console, folder: Path) -> Iterator[tuple[str, str]]:
+def running_service(console: Console, folder: Path) -> Iterator[tuple[str, str]]:
     """`foretrain up` on a free port: its address and its key."""
     data_dir = folder / "service"
     command = [sys.executable, "-P", "-m", "foretrain", "up", "--data-dir", str(data_dir), "--port", "0"]

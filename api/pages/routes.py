@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import URL
 
@@ -25,14 +24,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _FOR_GOOD = "public, max-age=31536000, immutable"
-# What the scripts use where this service has it.
-_FEATURES = {
-    "stream": "/v1/jobs/{job_id}/events/stream",
-    "estimate": "/v1/jobs/estimate",
-    "keys": "/v1/api_keys",
-    "webhooks": "/v1/webhooks",
-}
-
 
 @dataclass(frozen=True)
 class PageFrame:
@@ -99,22 +90,11 @@ def _show_page(request: Request, is_signed_in: IsSignedIn) -> Response:
     if not is_signed_in:
         wanted = URL(path=request.url.path, query=request.url.query)
         return RedirectResponse(URL("/login").include_query_params(next=str(wanted)), 303)
-    return _page(
-        "page.html.jinja",
-        title=frame.title,
-        frame=frame,
-        features=" ".join(_features(request)),
-        ids=request.path_params,
-    )
+    return _page("page.html.jinja", title=frame.title, frame=frame, ids=request.path_params)
 
 
 for _path in FRAMES:
     router.add_api_route(_path, _show_page, methods=["GET"], name=_path)
-
-
-def _features(request: Request) -> list[str]:
-    served = {route.path for route in iter_route_contexts(request.app.routes)}
-    return [name for name, path in _FEATURES.items() if path in served]
 
 
 def _page(template: str, **content: object) -> Response:

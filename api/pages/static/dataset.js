@@ -94,4 +94,4 @@ repeat(async () => {
     show(h("h1", {}, "Dataset"), refusal.status === 404 ? empty("There is no dataset of this name", h("a", { href: "/datasets" }, "All datasets")) : showProblem(refusal));
     return false;
   }
-}, 2);
+});

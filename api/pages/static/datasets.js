@@ -69,4 +69,4 @@ repeat(async () => {
     problem.replaceChildren(showProblem(refusal instanceof Problem ? refusal : { detail: String(refusal) }));
     throw refusal;
   }
-}, 2);
+});

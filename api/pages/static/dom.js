@@ -66,5 +66,3 @@ export function showProblem(problem) {
     details.length > 0 && h("ul", {}, details),
     problem.request_id && h("p", { class: "quiet" }, "Request ", h("code", {}, problem.request_id)));
 }
-
-export const feature = (name) => document.body.dataset.features.split(" ").includes(name);

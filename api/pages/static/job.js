@@ -1,6 +1,6 @@
-import { all, call, get, polled, post } from "./api.js";
+import { all, get, polled, post } from "./api.js";
 import { Chart, joined } from "./chart.js";
-import { badge, card, empty, facts, feature, h, part, say, show, showProblem, table } from "./dom.js";
+import { badge, card, empty, facts, h, part, say, show, showProblem, table } from "./dom.js";
 import { ago, bytes, count, date, duration, number, percent, time, width, words } from "./format.js";
 import { follow, repeat } from "./live.js";
 
@@ -105,6 +105,7 @@ async function act(verb, body) {
     await post(`${path}/${verb}`, body);
     say(`${SAYS[verb]}: done`);
     await poll.restart();
+    listen();
   } catch (problem) {
     say(problem.message, "bad");
   }
@@ -116,6 +117,7 @@ let latest;
 let seen = 0;
 let events = [];
 let logged = 0;
+let stream = null;
 
 function showJob(read) {
   const running = read.status === "running";
@@ -173,6 +175,12 @@ async function showLog() {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
+// From the first look on, and anew when a verb has set an ended job going again.
+function listen() {
+  stream?.end();
+  stream = latest === undefined || latest.is_terminal ? null : follow(`${path}/events/stream`, () => poll.now());
+}
+
 const poll = repeat(async () => {
   try {
     const read = await job();
@@ -191,6 +199,6 @@ const poll = repeat(async () => {
     places.problem.replaceChildren(showProblem(problem));
     throw problem;
   }
-}, 2);
+}, () => stream?.pollSeconds() ?? 2);
 
-if (feature("stream")) poll.first.then(() => latest && !latest.is_terminal && follow(`${path}/events/stream`, () => poll.now()));
+poll.first.then(listen);

@@ -4,7 +4,7 @@ import { ago, count, duration, width, words } from "./format.js";
 import { repeat } from "./live.js";
 
 const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"];
-const PAGE = 100;
+const PAGE = 50;
 const asked = new URLSearchParams(location.search);
 const wanted = { status: new Set((asked.get("status") ?? "").split(",").filter(Boolean)), label: asked.get("label") ?? "", pages: 1 };
 const picked = new Set();
@@ -122,4 +122,4 @@ const poll = repeat(async () => {
     problem.replaceChildren(showProblem(refusal));
     throw refusal;
   }
-}, 3);
+}, () => 3);

@@ -1,5 +1,5 @@
 import { all, get, post, remove } from "./api.js";
-import { badge, card, empty, feature, h, say, show, showProblem, table } from "./dom.js";
+import { badge, card, empty, h, say, show, showProblem, table } from "./dom.js";
 import { ago, date } from "./format.js";
 
 const SCOPES = { "jobs:read": "see jobs and download what they leave", "jobs:write": "submit and steer jobs", "datasets:read": "see datasets", "datasets:write": "upload and delete datasets", admin: "all of it, and keys and webhooks" };
@@ -62,12 +62,9 @@ async function draw() {
 }
 
 try {
-  if (!feature("keys")) show(h("h1", {}, "API keys"), h("section", { class: "card" }, empty("Keys are made on the machine", h("pre", {}, "foretrain keys create --tenant NAME --scopes jobs:read,jobs:write"))));
-  else {
-    own = await get("/session");
-    await draw();
-    show(h("div", { class: "title" }, h("h1", {}, "API keys")), problem, made, card("A new key", form()), h("section", { class: "card" }, list));
-  }
+  own = await get("/session");
+  await draw();
+  show(h("div", { class: "title" }, h("h1", {}, "API keys")), problem, made, card("A new key", form()), h("section", { class: "card" }, list));
 } catch (refusal) {
   show(h("h1", {}, "API keys"), refusal.status === 403 ? h("section", { class: "card" }, empty("Only a key with the scope admin sees keys", h("p", {}, "You have signed in with another one."))) : showProblem(refusal));
 }

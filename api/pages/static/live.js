@@ -1,47 +1,72 @@
-// Keeps a page up to date: by the event stream where there is one, and by cheap polls in any case.
+// Keeps a page up to date: by cheap polls, and at once when the event stream has news.
 
-const SECONDS = 2;
+const POLL_SECONDS = 2;
+const POLL_SECONDS_WITH_A_STREAM = 15;
+const LEAST_MS = 400;
 
 // Calls `ask` now and every so often, not while the page is out of sight, until `ask` returns false.
-export function repeat(ask, seconds = SECONDS) {
+// `seconds` is a function: how long to wait for the next turn.
+export function repeat(ask, seconds = () => POLL_SECONDS) {
   let timer = null;
-  let ended = false;
-  let running = false;
-  let again = false;
-  const status = document.createElement("p");
-  async function turn() {
+  let state = "waiting"; // running, or running and asked again, or ended
+  const wait = (ms) => {
     clearTimeout(timer);
-    if (ended) return;
-    if (running) {
-      again = true;
+    if (!document.hidden) timer = setTimeout(turn, ms);
+  };
+  async function turn() {
+    if (state === "ended") return;
+    if (state !== "waiting") {
+      state = "again";
       return;
     }
-    running = true;
+    clearTimeout(timer);
+    state = "running";
     try {
-      if ((await ask()) === false) ended = true;
+      if ((await ask()) === false) state = "ended";
     } catch (problem) {
       if (problem.code !== "unreachable" && problem.status !== 503) {
-        ended = true;
+        state = "ended";
         throw problem;
       }
     } finally {
-      running = false;
-      if (!ended && !document.hidden) timer = setTimeout(turn, again ? 100 : seconds * 1000);
-      again = false;
+      if (state !== "ended") {
+        wait(state === "again" ? LEAST_MS : seconds() * 1000);
+        state = "waiting";
+      }
     }
   }
   document.addEventListener("visibilitychange", () => document.hidden || turn());
-  return { first: turn(), now: turn, restart: () => { ended = false; return turn(); } };
+  const restart = () => {
+    if (state === "ended") state = "waiting";
+    return turn();
+  };
+  return { first: turn(), now: turn, restart };
 }
 
-// Calls `onEvent` with each new event of the job until the stream says it has ended.
-export function follow(path, onEvent) {
-  const source = new EventSource(path);
-  const hear = (message) => {
-    if (!message.data) return;
-    onEvent(JSON.parse(message.data));
+// Calls `onNews` for each event of the job and each change of its progress. A page out of sight gives its
+// connection back: a browser has only a few for one host.
+export function follow(path, onNews) {
+  let source = null;
+  let ended = false;
+  const open = () => {
+    if (ended || source !== null || document.hidden) return;
+    source = new EventSource(path);
+    source.onmessage = onNews;
+    source.addEventListener("progress", onNews);
+    source.addEventListener("end", () => {
+      end();
+      onNews();
+    });
   };
-  source.onmessage = hear;
-  source.addEventListener("end", () => source.close());
-  return { source, hear };
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  const end = () => {
+    ended = true;
+    close();
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  open();
+  return { end, pollSeconds: () => (source?.readyState === EventSource.OPEN ? POLL_SECONDS_WITH_A_STREAM : POLL_SECONDS) };
 }

@@ -1,16 +1,11 @@
 import { all, get, post } from "./api.js";
-import { card, empty, facts, feature, h, main, show, showProblem } from "./dom.js";
-import { bytes, count, duration, words } from "./format.js";
+import { card, empty, facts, h, main, show, showProblem } from "./dom.js";
+import { bytes, count, duration, number, words } from "./format.js";
 
-// The fields people reach for first; the others are folded away, by subject.
-const GROUPS = [
-  ["What to forecast", ["target_metrics", "encoder_length", "horizon", "known_covariates", "observed_covariates", "static_categoricals", "quantiles", "missing_targets", "missing_policy", "multi_target"]],
-  ["Training", ["epochs", "batch_size", "accumulate_grad_batches", "learning_rate", "auto_lr_find", "precision", "early_stopping_patience", "max_steps", "lr_schedule", "warmup_fraction", "optimizer", "weight_decay", "gradient_clip_val", "lr_monitor_interval", "log_every_n_steps", "random_seed", "deterministic"]],
-  ["Network", ["hidden_size", "hidden_continuous_size", "attention_head_size", "lstm_layers", "dropout", "normalizer", "calibration"]],
-  ["Hardware and trouble", ["accelerator", "devices", "compile", "precision_strict", "on_out_of_memory", "on_divergence"]],
-];
-const LEFT_OUT = new Set(["preset", "max_minutes"]);
-const OPEN = 1;
+const GROUPS = { data: "What to forecast", windows: "Windows of time", stopping: "How long", optimizer: "Optimizer", network: "Network", hardware: "Hardware", reporting: "Reporting" };
+const OPEN = ["data", "windows", "stopping"];
+// The preset stands above all; minutes are a limit of the job.
+const ELSEWHERE = new Set(["preset", "max_minutes"]);
 
 const asked = new URLSearchParams(location.search);
 const fields = new Map();
@@ -26,8 +21,9 @@ function kindOf(schema) {
 function describe(name, schema) {
   const { kind } = kindOf(schema);
   const bounds = [kind.minimum ?? kind.exclusiveMinimum, kind.maximum ?? kind.exclusiveMaximum];
-  const range = bounds.every((one) => one !== undefined) ? ` ${bounds[0]} to ${bounds[1]}.` : "";
-  return (schema.description ?? kind.description ?? "") + range;
+  const range = bounds.every((one) => one !== undefined) ? `${number(bounds[0], 12)} to ${number(bounds[1], 12)}${schema["x-unit"] ? ` ${schema["x-unit"]}` : ""}.` : "";
+  const needs = schema["x-needs"] ? `Needs ${schema["x-needs"]}.` : "";
+  return [h("code", {}, name), " ", [schema.description, range, needs].filter(Boolean).join(" ")];
 }
 
 // One control for one field of the schema. `read` gives undefined for what is left as it is.
@@ -37,7 +33,7 @@ function control(name, schema) {
   const help = h("p", { id: `${id}-help`, class: "quiet" }, describe(name, schema));
   const wrong = h("p", { id: `${id}-wrong`, class: "wrong", hidden: true });
   const common = { id, "aria-describedby": `${id}-help ${id}-wrong` };
-  const label = h("label", { for: id }, words(name));
+  const label = h("label", { for: id }, schema.title);
   let input;
   let read;
   let write;
@@ -61,13 +57,15 @@ function control(name, schema) {
     read = () => (input.value.trim() === "" ? undefined : input.value.split(",").map((one) => one.trim()).filter(Boolean).map((one) => (numbers ? Number(one) : one)));
     write = (value) => { input.value = Array.isArray(value) && JSON.stringify(value) !== JSON.stringify(initial) ? value.join(", ") : ""; };
   }
-  fields.set(name, { read, write, input, wrong });
-  return h("div", { class: "field" }, input.type === "checkbox" ? h("label", { class: "check", for: id }, input, words(name)) : [label, input], wrong, help);
+  const usual = input.placeholder;
+  const preset = (values) => { if (input.type === "number") input.placeholder = values?.[name] === undefined ? usual : String(values[name]); };
+  fields.set(name, { read, write, input, wrong, preset });
+  return h("div", { class: "field" }, input.type === "checkbox" ? h("label", { class: "check", for: id }, input, schema.title) : [label, input], wrong, help);
 }
 
 // The targets as boxes to tick, from the columns of the chosen dataset.
 function targetBoxes() {
-  const legend = h("legend", {}, "target metrics");
+  const legend = h("legend", {}, "Targets");
   const boxes = h("div");
   const wrong = h("p", { class: "wrong", hidden: true });
   let chosen = null;
@@ -95,9 +93,12 @@ const estimate = h("div", { "aria-live": "polite" }, h("p", { class: "quiet" }, 
 function draw(schema) {
   const dataset = h("select", { id: "dataset", required: true, onchange: () => { offer(); changed(); } },
     datasets.map((one) => h("option", { value: one.id }, `${one.name ?? one.id} (${count(one.schema.series_count)} series, ${count(one.schema.row_count)} rows)`)));
-  const preset = h("select", { id: "preset" }, h("option", { value: "" }, "none: the defaults shown"), ["development", "production"].map((one) => h("option", { value: one }, one)));
-  const known = new Set([...GROUPS.flatMap(([, names]) => names), ...LEFT_OUT]);
-  const groups = [...GROUPS, ["Data split and more", Object.keys(schema.properties).filter((name) => !known.has(name))]];
+  const presets = schema["x-presets"] ?? {};
+  const preset = h("select", { id: "preset", onchange: () => fields.forEach((field) => field.preset?.(presets[preset.value])) },
+    h("option", { value: "" }, "none: the defaults shown"), Object.keys(presets).map((one) => h("option", { value: one }, one)));
+  // What is not built yet takes one value only: nothing to choose.
+  const shown = Object.entries(schema.properties).filter(([name, one]) => !ELSEWHERE.has(name) && one["x-supported"] === undefined);
+  const groups = [...new Set(shown.map(([, one]) => one["x-group"]))].sort((one, other) => Object.keys(GROUPS).indexOf(one) - Object.keys(GROUPS).indexOf(other));
   const form = h("form", { id: "new-job", oninput: changed, onsubmit: submit, novalidate: true },
     card("The job", h("div", { class: "fields" },
       h("div", { class: "field" }, h("label", { for: "dataset" }, "dataset"), dataset),
@@ -106,8 +107,8 @@ function draw(schema) {
       h("div", { class: "field" }, h("label", { for: "preset" }, "preset"), preset, h("p", { class: "quiet" }, "Defaults below what you set yourself.")),
       h("div", { class: "field" }, h("label", { for: "priority" }, "priority"), h("input", { id: "priority", type: "number", min: "-100", max: "100", placeholder: "0" })),
       h("div", { class: "field" }, h("label", { for: "max_runtime" }, "at most, minutes"), h("input", { id: "max_runtime", type: "number", min: "1", placeholder: "no limit" }), h("p", { class: "quiet" }, "Then it ends with what it has learnt.")))),
-    groups.map(([title, names], place) => h("details", { class: "card", open: place <= OPEN }, h("summary", {}, title),
-      h("div", { class: "fields" }, names.filter((name) => name in schema.properties).map((name) => (name === "target_metrics" ? targetBoxes() : control(name, schema.properties[name])))))),
+    groups.map((group) => h("details", { class: "card", open: OPEN.includes(group) }, h("summary", {}, GROUPS[group] ?? words(group)),
+      h("div", { class: "fields" }, shown.filter(([, one]) => one["x-group"] === group).map(([name, one]) => (name === "target_metrics" ? targetBoxes() : control(name, one)))))),
     problem,
     h("button", { class: "primary", type: "submit" }, "Start training"));
   show(h("p", { class: "crumbs" }, h("a", { href: "/jobs" }, "Jobs"), " / New"), h("div", { class: "title" }, h("h1", {}, "New job")),
@@ -151,7 +152,7 @@ async function ask() {
   turn += 1;
   const mine = turn;
   try {
-    const told = feature("estimate") ? await post("/v1/jobs/estimate", request()) : await post("/v1/jobs?validate_only=true", request());
+    const told = await post("/v1/jobs/estimate", request());
     if (mine === turn) showEstimate(told);
   } catch (refusal) {
     if (mine === turn) showRefusal(refusal);
@@ -183,21 +184,24 @@ function showRefusal(refusal) {
   return rest;
 }
 
-const spread = (range, format) => (range === null || range === undefined ? null : typeof range === "number" ? format(range) : range.low === undefined ? null : `${format(range.low)} to ${format(range.high)}`);
+function spread(range, format) {
+  if (range === null) return "not known before the first job";
+  const [low, high] = [format(range.low), format(range.high)];
+  return low === high ? low : `${low} to ${high}`;
+}
 
 function showEstimate(told) {
   clearMarks();
   const spec = told.resolved_spec;
-  const windows = told.windows && Object.entries(told.windows).filter(([, size]) => Number.isFinite(size)).map(([name, size]) => `${words(name)} ${count(size)}`).join(", ");
-  const effective = spec.batch_size * spec.accumulate_grad_batches * (spec.devices ?? 1);
   estimate.replaceChildren(facts([
-    ["Time", told.duration && spread({ low: told.duration.low_seconds ?? told.duration.low, high: told.duration.high_seconds ?? told.duration.high }, duration)],
-    ["Memory", spread(told.memory_bytes ?? told.memory?.bytes ?? told.memory?.total_bytes, bytes)],
-    ["Place in the queue", told.queue?.position && String(told.queue.position)],
-    ["Steps", told.total_steps && count(told.total_steps)], ["Windows", windows], ["Parameters", told.parameters && count(told.parameters)],
-    ["Effective batch", count(effective)], ["Targets", spec.target_metrics?.join(", ")], ["Epochs", String(spec.epochs)], ["Precision", spec.precision],
-  ]), ...told.warnings.map((one) => h("p", { class: "notice" }, one.message)),
-    told.adjustments.length > 0 ? h("details", {}, h("summary", {}, `${told.adjustments.length} adjustments`), h("ul", {}, told.adjustments.map((one) => h("li", {}, h("code", {}, one.field), `: ${JSON.stringify(one.effective)}, ${one.reason}`)))) : "");
+    ["Training", spread(told.duration_seconds, duration)], ["Memory", spread(told.memory_bytes, bytes)],
+    ["Queue", `${told.queue_name}, place ${told.queue.position}`], ["Steps", spread(told.steps, count)],
+    ["Training windows", spread(told.train_windows, count)], ["Validation windows", spread(told.validation_windows, count)], ["Test windows", spread(told.test_windows, count)],
+    ["Parameters", spread(told.parameters, count)], ["Effective batch", count(spec.batch_size * spec.accumulate_grad_batches)],
+    ["Targets", spec.target_metrics?.join(", ")], ["Epochs", String(spec.epochs)], ["Precision", spec.precision],
+  ]), h("p", { class: "quiet" }, told.speed === null ? "" : `By the speed of ${count(told.speed.job_count)} earlier ${told.speed.alike ? "jobs like it" : "jobs of other sizes"}.`, " ", told.queue.reason),
+    ...told.warnings.map((one) => h("p", { class: "notice" }, one.message)),
+    told.adjustments.length > 0 ? h("details", {}, h("summary", {}, "What the service makes of it"), h("ul", {}, told.adjustments.map((one) => h("li", {}, h("code", {}, one.field), `: ${JSON.stringify(one.effective)}, ${one.reason}`)))) : "");
 }
 
 let key = crypto.randomUUID?.() ?? String(Math.random());

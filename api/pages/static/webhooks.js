@@ -1,5 +1,5 @@
 import { all, call, get, post, remove } from "./api.js";
-import { badge, card, empty, feature, h, say, show, showProblem, table } from "./dom.js";
+import { badge, card, empty, h, say, show, showProblem, table } from "./dom.js";
 import { ago, time, words } from "./format.js";
 
 const problem = h("div");
@@ -67,11 +67,8 @@ async function draw() {
 }
 
 try {
-  if (!feature("webhooks")) show(h("h1", {}, "Webhooks"), h("section", { class: "card" }, empty("This service sends no webhooks yet", h("p", {}, "Follow a job by its page, its events or its status meanwhile."))));
-  else {
-    await draw();
-    show(h("div", { class: "title" }, h("h1", {}, "Webhooks")), problem, made, card("A new webhook", form()), h("section", { class: "card" }, list), deliveries);
-  }
+  await draw();
+  show(h("div", { class: "title" }, h("h1", {}, "Webhooks")), problem, made, card("A new webhook", form()), h("section", { class: "card" }, list), deliveries);
 } catch (refusal) {
   show(h("h1", {}, "Webhooks"), refusal.status === 403 ? h("section", { class: "card" }, empty("Only a key with the scope admin sees webhooks")) : showProblem(refusal));
 }

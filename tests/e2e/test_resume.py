@@ -78,7 +78,8 @@ class Place:
 
     def end(self, job_id: str) -> JobRead:
         with self.client() as client:
-            return client.await_job(job_id, poll_seconds=0.2)
+            *_, job = client.watch(job_id, poll_seconds=0.2)
+        return job
 
     def losses(self, job_id: str) -> list[MetricPoint]:
         with self.client() as client:

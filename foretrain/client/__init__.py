@@ -11,7 +11,7 @@ from typing import Self
 
 import httpx2
 
-from foretrain.client import datasets, downloads, fleet, following, jobs
+from foretrain.client import datasets, downloads, fleet, following, jobs, keys, webhooks
 from foretrain.client.downloads import Download
 from foretrain.client.offers import Awaiting, Blocking, Listing, Offer
 from foretrain.client.problems import ChecksumMismatch, NotEndedInTime, ServiceProblem, ServiceUnreachable
@@ -61,6 +61,22 @@ class _Calls:
     get_result = Offer(jobs.get_result)
     list_artifacts = Listing(jobs.list_artifacts)
     download = Offer(downloads.download)
+
+    create_api_key = Offer(keys.create_api_key)
+    list_api_keys = Listing(keys.list_api_keys)
+    get_api_key = Offer(keys.get_api_key)
+    revoke_api_key = Offer(keys.revoke_api_key)
+
+    create_webhook = Offer(webhooks.create_webhook)
+    list_webhooks = Listing(webhooks.list_webhooks)
+    get_webhook = Offer(webhooks.get_webhook)
+    change_webhook = Offer(webhooks.change_webhook)
+    delete_webhook = Offer(webhooks.delete_webhook)
+    rotate_webhook_secret = Offer(webhooks.rotate_webhook_secret)
+    test_webhook = Offer(webhooks.test_webhook)
+    list_deliveries = Listing(webhooks.list_deliveries)
+    get_delivery = Offer(webhooks.get_delivery)
+    replay_delivery = Offer(webhooks.replay_delivery)
 
     get_capabilities = Offer(fleet.get_capabilities)
     get_queues = Offer(fleet.get_queues)

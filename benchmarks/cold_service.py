@@ -45,7 +45,7 @@ def follow_one_job(client: Client, dataset_id: str, folder: Path) -> dict[str, f
                 seen.setdefault(path.name, time.monotonic() - posted_at)
         time.sleep(LOOK_SECONDS)
     client.cancel(job.id)
-    client.await_job(job.id)
+    client.wait(job.id)
     return seen
 
 

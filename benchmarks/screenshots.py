@@ -64,7 +64,7 @@ def _upload(client: Client, folder: Path) -> str:
 
 def _train(client: Client, dataset_id: str, name: str, training: TrainingSpec) -> str:
     job = JobCreate(dataset_id=dataset_id, name=name, labels={"env": "prod"}, training=training)
-    return client.await_job(client.submit(job).id).id
+    return client.wait(client.submit(job).id).id
 
 
 def _take_all(out: Path, url: str, key: str, dataset_id: str, done: list[str], running: str) -> None:

@@ -9,25 +9,24 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from core.jobs.schemas import JobCreate
 from foretrain.client import Client, ServiceProblem
+from foretrain.job_screen import show_job
 from foretrain.refusals import Refusal
 from foretrain.sample_data import write_sample
 from foretrain.scores import score_table
 from foretrain.training_screen import TrainingScreen, sentence_of
-from trainer.events import ProgressReported
 from trainer.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from core.jobs.schemas import JobRead, Progress
+    from core.jobs.schemas import JobRead
 
 TARGETS = ["cpu_percent", "memory_percent"]
 TRAINING = TrainingSpec(
@@ -48,7 +47,6 @@ _MARK = ".foretrain-demo"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.5
-_LOSSES = ["train_loss", "val_loss"]
 
 
 class _BrokenOff(Exception):
@@ -139,18 +137,10 @@ def _follow(console: Console, client: Client, job_id: str) -> JobRead:
     submitted_at = time.monotonic()
     first_step_seconds: float | None = None
     with TrainingScreen(console) as screen:
-
-        def show(job: JobRead) -> None:
-            nonlocal first_step_seconds
-            screen.show_phase(job.phase or job.status)
-            losses = client.read_metrics(job_id, _LOSSES)
-            screen.show_losses({series.name: series.points[-1].value for series in losses if series.points})
-            if job.progress is not None:
-                screen.report(_as_event(job.progress))
-                if first_step_seconds is None and job.progress.step > 0:
-                    first_step_seconds = time.monotonic() - submitted_at
-
-        job = client.await_job(job_id, on_poll=show, poll_seconds=_POLL_SECONDS)
+        for job in client.watch(job_id, poll_seconds=_POLL_SECONDS):
+            show_job(screen, client, job)
+            if first_step_seconds is None and job.progress is not None and job.progress.step > 0:
+                first_step_seconds = time.monotonic() - submitted_at
     for adjustment in job.adjustments:
         console.print(f"   {sentence_of(adjustment)}", markup=False)
     console.print(
@@ -158,14 +148,6 @@ def _follow(console: Console, client: Client, job_id: str) -> JobRead:
         f"the first step was seen {first_step_seconds or 0.0:.1f} s after the POST"
     )
     return job
-
-
-def _as_event(progress: Progress) -> ProgressReported:
-    eta = None if progress.eta_at is None else (progress.eta_at - datetime.now(UTC)).total_seconds()
-    return ProgressReported(
-        **progress.model_dump(exclude={"eta_at", "updated_at"}),
-        eta_seconds=None if eta is None else max(0.0, eta),
-    )
 
 
 def _download(console: Console, client: Client, job: JobRead, folder: Path) -> None:

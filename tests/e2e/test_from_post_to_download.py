@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.jobs.schemas import JobCreate, JobRead
+from core.jobs.schemas import JobCreate
 from foretrain.client import Client
 from tests.conftest import S3_KEY_ID, S3_SECRET, new_bucket, new_database
 from tests.launching import Launcher
@@ -64,8 +64,7 @@ def test_a_posted_job_becomes_a_checkpoint_that_the_stock_library_forecasts_the_
 ) -> None:
     dataset = client.await_dataset(client.upload_dataset(tiny_csv, "csv", name="tiny").id)
     job = client.submit(JobCreate(dataset_id=dataset.id, training=TRAINING))
-    seen: list[JobRead] = []
-    job = client.await_job(job.id, on_poll=seen.append, poll_seconds=0.2)
+    *seen, job = client.watch(job.id, poll_seconds=0.2)
 
     assert job.status == "succeeded", job.status_reason
     assert [polled.progress.fraction for polled in seen if polled.progress] == sorted(
@@ -106,7 +105,7 @@ def test_a_job_whose_data_turn_out_unusable_fails_with_the_reason(client: Client
     training = TRAINING.model_copy(update={"target_metrics": ["cpu_percent"]})
 
     job = client.submit(JobCreate(dataset_id=dataset.id, training=training))
-    job = client.await_job(job.id, poll_seconds=0.2)
+    *_, job = client.watch(job.id, poll_seconds=0.2)
 
     assert job.status == "failed"
     assert job.status_reason is not None

@@ -78,7 +78,8 @@ class Place:
 
     def end(self, job_id: str) -> JobRead:
         with self.client() as client:
-            return client.await_job(job_id, poll_seconds=0.2)
+            *_, job = client.watch(job_id, poll_seconds=0.2)
+        return job
 
     def losses(self, job_id: str) -> list[MetricPoint]:
         with self.client() as client:
@@ -158,7 +159,7 @@ def test_a_job_that_is_cancelled_while_it_trains_leaves_its_last_weights(place: 
 
         eventually(trains, 2 * DEADLINE)
         client.cancel(job_id)
-        ended = client.await_job(job_id, poll_seconds=0.2)
+        *_, ended = client.watch(job_id, poll_seconds=0.2)
         kept = {artifact.name: artifact.complete for artifact in client.list_artifacts(job_id)}
 
     assert (ended.status, ended.stop_reason) == ("cancelled", "cancelled")

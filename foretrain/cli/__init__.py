@@ -7,17 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from foretrain.cli import datasets, jobs, keys, login
 from foretrain.refusals import spoken_refusals
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="Training as a service for the Temporal Fusion Transformer on server metrics.",
 )
-keys_app = typer.Typer(no_args_is_help=True, help="API keys, made where the database is at hand.")
 storage_app = typer.Typer(no_args_is_help=True, help="The object storage.")
-app.add_typer(keys_app, name="keys")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(datasets.app, name="datasets")
+app.command("login")(login.login)
+app.add_typer(keys.app, name="keys")
 app.add_typer(storage_app, name="storage")
 
 DEFAULT_DATA_DIR = Path("~/.local/share/foretrain")
@@ -115,57 +118,6 @@ def migrate() -> None:
         from foretrain.errands import migrate_database
 
         raise typer.Exit(migrate_database())
-
-
-@keys_app.command("create")
-def create_key(
-    tenant: Annotated[str, typer.Option(help="The tenant; made if it is new.")],
-    scopes: Annotated[
-        str,
-        typer.Option(
-            help="Separated by commas: jobs:read, jobs:write, datasets:read, datasets:write, admin."
-        ),
-    ] = "jobs:read,jobs:write,datasets:read,datasets:write",
-    expires_in_days: Annotated[int | None, typer.Option(min=1, help="Default: never.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Of `foretrain up`.", envvar="FORETRAIN_DATA_DIR")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
-) -> None:
-    """Make an API key and print it; nobody can read it again."""
-    with spoken_refusals():
-        from foretrain.errands import create_api_key
-
-        raise typer.Exit(create_api_key(tenant, scopes.split(","), expires_in_days, data_dir, name))
-
-
-@keys_app.command("list")
-def list_keys(
-    tenant: Annotated[str, typer.Option(help="Whose keys.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Of `foretrain up`.", envvar="FORETRAIN_DATA_DIR")
-    ] = None,
-) -> None:
-    """List a tenant's API keys, revoked and expired ones too, without their secrets."""
-    with spoken_refusals():
-        from foretrain.errands import list_api_keys
-
-        raise typer.Exit(list_api_keys(tenant, data_dir))
-
-
-@keys_app.command("revoke")
-def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="`key_…`, as the list shows it.")],
-    tenant: Annotated[str, typer.Option(help="Whose key it is.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Of `foretrain up`.", envvar="FORETRAIN_DATA_DIR")
-    ] = None,
-) -> None:
-    """Revoke an API key, for good and at once."""
-    with spoken_refusals():
-        from foretrain.errands import revoke_api_key
-
-        raise typer.Exit(revoke_api_key(tenant, key_id, data_dir))
 
 
 @storage_app.command("create-bucket")

@@ -41,6 +41,7 @@ class _Calls:
 
     submit = Offer(jobs.submit)
     validate = Offer(jobs.validate)
+    estimate = Offer(jobs.estimate)
     list_jobs = Listing(jobs.list_jobs)
     get_job = Offer(jobs.get_job)
     change_job = Offer(jobs.change_job)

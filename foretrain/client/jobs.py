@@ -12,6 +12,7 @@ from core.jobs.schemas import (
     EventRead,
     JobChange,
     JobCreate,
+    JobEstimate,
     JobRead,
     JobSort,
     LogChunkRead,
@@ -33,6 +34,11 @@ async def validate(wire: Wire, job: JobCreate) -> ResolvedTraining:
     """What would be trained; nothing is stored."""
     request = Request("POST", "/v1/jobs", {"validate_only": "true"}, json=_body(job))
     return await fetch_as(wire, ResolvedTraining, request)
+
+
+async def estimate(wire: Wire, job: JobCreate) -> JobEstimate:
+    """What it would take: windows, steps, memory, time, place in the queue; nothing is stored."""
+    return await fetch_as(wire, JobEstimate, Request("POST", "/v1/jobs/estimate", json=_body(job)))
 
 
 def list_jobs(

@@ -48,6 +48,7 @@ def test_from_a_file_to_a_queued_and_cancelled_job(client: Client, tmp_path: Pat
     dataset = client.await_dataset(uploaded.id)
     body = JobCreate(dataset_id=dataset.id, training=TRAINING)
     resolved = client.validate(body)
+    estimated = client.estimate(body)
     job = client.submit(body, idempotency_key="nightly-1")
     again = client.submit(body, idempotency_key="nightly-1")
 
@@ -55,6 +56,7 @@ def test_from_a_file_to_a_queued_and_cancelled_job(client: Client, tmp_path: Pat
     assert dataset.table is not None
     assert dataset.table.group_columns == ["server"]
     assert resolved.resolved_spec.horizon == 6
+    assert estimated.resolved_spec == resolved.resolved_spec
     assert again.id == job.id
     assert client.cancel(job.id).status == "cancelled"
 

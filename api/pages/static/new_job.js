@@ -21,7 +21,9 @@ function kindOf(schema) {
 function describe(name, schema) {
   const { kind } = kindOf(schema);
   const bounds = [kind.minimum ?? kind.exclusiveMinimum, kind.maximum ?? kind.exclusiveMaximum];
-  const range = bounds.every((one) => one !== undefined) ? `${number(bounds[0], 12)} to ${number(bounds[1], 12)}${schema["x-unit"] ? ` ${schema["x-unit"]}` : ""}.` : "";
+  const bound = (one) => (Number.isInteger(one) ? count(one) : number(one));
+  const unit = schema["x-unit"] && schema["x-unit"] !== "share" ? ` ${schema["x-unit"]}` : "";
+  const range = bounds.every((one) => one !== undefined) ? `${bound(bounds[0])} to ${bound(bounds[1])}${unit}.` : "";
   const needs = schema["x-needs"] ? `Needs ${schema["x-needs"]}.` : "";
   return [h("code", {}, name), " ", [schema.description, range, needs].filter(Boolean).join(" ")];
 }

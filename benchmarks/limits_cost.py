@@ -102,7 +102,7 @@ async def poll(app: FastAPI, job_id: str, key: str, tag: bytes) -> dict[bytes, b
         "client": ("192.0.2.1", 1),
         "server": ("127.0.0.1", 80),
     }
-    await app(scope, receive, send)  # type: ignore[arg-type]  # ASGI's dicts are open
+    await app(scope, receive, send)
     return headers
 
 

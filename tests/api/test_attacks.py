@@ -17,6 +17,7 @@ from core.tables import Job
 from tests.api.conftest import NOTHING, RunningApi, fleet_csv, running
 from tests.api.routes_of import NOBODYS, Operation, operations_of
 from tests.api.test_access import BODIES, closed_operations
+from tests.api.test_audit import a_webhook
 from tests.api.test_over_the_wire import served
 from tests.conftest import make_settings
 from tests.factories import make_dataset, make_job
@@ -47,7 +48,8 @@ def test_no_body_takes_a_field_that_is_not_the_callers_to_set(api: RunningApi) -
         for name in set(NOT_THEIRS) - set(asked):
             answer = api.client.request(operation.method, operation.url(), json=asked | {name: "x"})
             assert answer.status_code == 422, (operation, name)
-            assert answer.json()["errors"][0]["pointer"] == f"/{name}", (operation, name)
+            pointers = [error["pointer"] for error in answer.json()["errors"]]
+            assert f"/{name}" in pointers, (operation, name)
     assert api.leftovers() == NOTHING
 
 
@@ -55,6 +57,7 @@ def test_no_list_can_be_asked_for_without_bounds_or_with_a_forged_cursor(api: Ru
     document = api.app.openapi()["paths"]
     with api.db.sessions.begin() as session:
         ids = {"job_id": make_job(session).id}
+    ids |= a_webhook(api)[0]
     checked = 0
     for operation in closed_operations(api):
         described = document[operation.path][operation.method.lower()]

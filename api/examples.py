@@ -305,10 +305,13 @@ AUDIT_EVENT: dict[str, Any] = {
 RESULT: dict[str, Any] = {"scored_on": "test", "targets": {"cpu_percent": {"verdict": "better"}}}
 ERROR: dict[str, Any] = {
     "code": "in_use",
+    "kind": "problem",
     "status": 409,
     "title": PROBLEM_CODES["in_use"].title,
     "advice": PROBLEM_CODES["in_use"].advice,
     "retryable": False,
+    "fault": None,
+    "also": [],
 }
 
 SERIES_VALUES: dict[str, Any] = {

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import cache
 from typing import Annotated, Any
 
 from fastapi import Path, Request, Response
 from pydantic import BaseModel, Field
 
+from api.code_catalogue import CATALOGUE, CodeKind
 from api.dependencies import IfNoneMatch
 from api.etags import polled_response, weak_etag
 from api.openapi import answers, header, json_answer
 from api.problem_codes import PROBLEM_CODES
 from api.strict_route import strict_router
 from core.errors import NotFound
+from core.jobs.lifecycle import FAULTS, FailureReason, Fault
 from core.jobs.schemas import JobLimits
 from trainer.spec_form import form_schema
 
@@ -22,14 +25,22 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 router = strict_router("reference")
 
 
-class ErrorExplanation(BaseModel):
-    """What a problem's `code` means."""
+class CodeMeaning(BaseModel):
+    """What a code means where it stands in such a place."""
 
-    code: str
-    status: int = Field(description="HTTP status it comes with.")
+    kind: CodeKind = Field(description="Where it stands; `problem` is the `code` of an error answer.")
+    status: int | None = Field(description="HTTP status it comes with; null unless `kind` is `problem`.")
     title: str
     advice: str = Field(description="What to do about it.")
-    retryable: bool = Field(description="Whether the same request may succeed later.")
+    retryable: bool = Field(description="Whether the same thing may succeed later.")
+    fault: Fault | None = Field(description="Whose it is; null unless `kind` is `job_failure`.")
+
+
+class ErrorExplanation(CodeMeaning):
+    """What a code means; `also` where the same code stands in other places too."""
+
+    code: str
+    also: list[CodeMeaning]
 
 
 @router.get(
@@ -70,7 +81,7 @@ def _spec_schema() -> str:
     "/v1/errors/{code}",
     response_model=ErrorExplanation,
     operation_id="explain_error",
-    summary="Explain an error code",
+    summary="Explain a code",
     responses=answers(
         "not_found",
         with_key=False,
@@ -78,15 +89,37 @@ def _spec_schema() -> str:
     ),
 )
 def explain_error(
-    code: Annotated[str, Path(description="`code` of a problem.", examples=["in_use"])],
+    code: Annotated[str, Path(description="Any code of this service.", max_length=100, examples=["in_use"])],
 ) -> ErrorExplanation:
-    """The `type` of every problem leads here."""
-    known = PROBLEM_CODES.get(code)
-    if known is None:
-        raise NotFound("There is no such error code.")
-    return ErrorExplanation(
-        code=code, status=known.status, title=known.title, advice=known.advice, retryable=known.retryable
-    )
+    """The `type` of every problem leads here.
+
+    Explained are the codes of problems and of their `errors`, of jobs' failures, attempts and warnings, and
+    of datasets' problems and findings.
+    """
+    meanings = _meanings(code)
+    if not meanings:
+        raise NotFound("There is no such code.")
+    return ErrorExplanation(code=code, also=meanings[1:], **meanings[0].model_dump())
+
+
+def _meanings(code: str) -> list[CodeMeaning]:
+    found = []
+    if (problem := PROBLEM_CODES.get(code)) is not None:
+        found.append(
+            CodeMeaning(
+                kind="problem",
+                status=problem.status,
+                title=problem.title,
+                advice=problem.advice,
+                retryable=problem.retryable,
+                fault=None,
+            )
+        )
+    for kind, meanings in CATALOGUE.items():
+        if (meaning := meanings.get(code)) is not None:
+            fault = FAULTS[FailureReason(code)] if kind == "job_failure" else None
+            found.append(CodeMeaning(kind=kind, status=None, fault=fault, **asdict(meaning)))
+    return found
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -104,6 +104,16 @@ def _replayed(session: Session, resources: Resources, upload: StoredUpload) -> D
         return None
 
 
+def made_before(resources: Resources, tenant_id: str, key: str, fingerprint: str) -> Dataset | None:
+    """The dataset this Idempotency-Key made, if it is still there. Raises IdempotencyMismatch."""
+    with resources.db.readers.begin() as session:
+        answer = idempotency.find_answer(session, tenant_id, key, fingerprint)
+        try:
+            return service.get(session, tenant_id, answer["dataset_id"]) if answer else None
+        except NotFound:
+            return None
+
+
 def forget_key(resources: Resources, upload: StoredUpload) -> None:
     """Frees the Idempotency-Key of an upload that was refused: nothing of such a request is kept."""
     if upload.idempotency_key is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from core.database import db_now, insert_or, later
+from core.database import db_now, insert_or, later, read_clock
 from core.errors import FieldProblem, IdempotencyMismatch, InvalidRequest
 from core.tables import IdempotencyKey
 
@@ -33,15 +33,34 @@ def replay_or_reserve(
     until the first has committed. Raises IdempotencyMismatch when the key stood for another request,
     InvalidRequest for a key that is empty, longer than 255 characters or not printable ASCII.
     """
-    if not _KEY.fullmatch(key):
-        detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters without spaces."
-        place = "/header/Idempotency-Key"
-        raise InvalidRequest(detail, [FieldProblem("invalid_idempotency_key", detail, pointer=place)])
+    _require_form(key)
     ours = (IdempotencyKey.tenant_id == tenant_id, IdempotencyKey.key == key)
     session.execute(delete(IdempotencyKey).where(*ours, IdempotencyKey.expires_at <= db_now()))
     if _reserve(session, tenant_id, key, request_fingerprint, keep_hours):
         return None
     stored = session.get_one(IdempotencyKey, (tenant_id, key), populate_existing=True)
+    return _answer_to(stored, request_fingerprint)
+
+
+def find_answer(
+    session: Session, tenant_id: str, key: str, request_fingerprint: str
+) -> dict[str, Any] | None:
+    """The stored answer, reserving nothing; for a look before long work. Raises as `replay_or_reserve`."""
+    _require_form(key)
+    stored = session.get(IdempotencyKey, (tenant_id, key))
+    if stored is None or stored.expires_at <= read_clock(session):
+        return None
+    return _answer_to(stored, request_fingerprint)
+
+
+def _require_form(key: str) -> None:
+    if not _KEY.fullmatch(key):
+        detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable ASCII characters without spaces."
+        place = "/header/Idempotency-Key"
+        raise InvalidRequest(detail, [FieldProblem("invalid_idempotency_key", detail, pointer=place)])
+
+
+def _answer_to(stored: IdempotencyKey, request_fingerprint: str) -> dict[str, Any]:
     if not hmac.compare_digest(stored.fingerprint, request_fingerprint):
         raise IdempotencyMismatch("This Idempotency-Key was used for another request; take a new one.")
     return stored.answer or {}

@@ -22,7 +22,7 @@ from api.dependencies import (
     Trail,
 )
 from api.openapi import BINARY, answers, header, json_answer
-from api.registration import Registered, StoredUpload, forget_key, register, upload_fingerprint
+from api.registration import Registered, StoredUpload, forget_key, made_before, register, upload_fingerprint
 from api.resources import Resources
 from api.strict_route import strict_router
 from api.upload_format import CONTENT_TYPES, choose_format
@@ -179,11 +179,17 @@ async def pull_dataset(
     still answers the same, and another one if not.
     """
     source = find_source(resources.settings, body.url)
+    asked = body.model_dump_json(exclude_unset=True).encode()
+    fingerprint = idempotency.fingerprint(request.method, request.url.path, asked)
+    if idempotency_key is not None:
+        earlier = await run_in_threadpool(
+            made_before, resources, caller.tenant_id, idempotency_key, fingerprint
+        )
+        if earlier is not None and earlier.status != DatasetStatus.REJECTED:
+            return _dataset_response(earlier, Registered(earlier, is_new=False, is_replay=True))
     with resources.transfers.taken():
         async with aclosing(pull(source, body, resources.settings)) as pieces:
             ticket, stored = await store_pieces(pieces, resources, caller.tenant_id, "prometheus")
-        asked = body.model_dump_json(exclude_unset=True).encode()
-        fingerprint = idempotency.fingerprint(request.method, request.url.path, asked)
         upload = StoredUpload(
             ticket, stored, body.name, "prometheus", body.mapping, idempotency_key, fingerprint
         )

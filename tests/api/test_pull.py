@@ -79,7 +79,9 @@ def test_an_idempotency_key_brings_the_first_pull_s_dataset_whatever_the_server_
     body = {"url": prometheus.url} | HOUR | LOAD
     headers = {"Idempotency-Key": "hour-1"}
     first = pulling.client.post("/v1/datasets/pull", json=body, headers=headers)
+    asked = len(prometheus.queries)
     again = pulling.client.post("/v1/datasets/pull", json=body, headers=headers)
+    assert len(prometheus.queries) == asked
     assert again.json() == first.json()
     assert again.headers["idempotency-replayed"] == "true"
     other = pulling.client.post("/v1/datasets/pull", json=body | {"step": "1min"}, headers=headers)

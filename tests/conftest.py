@@ -180,5 +180,5 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def make_settings(data_dir: Path, **chosen: Any) -> Settings:
-    """Settings below `data_dir`."""
-    return Settings(data_dir=data_dir, **chosen)
+    """Settings below `data_dir`; an event stream of a job that goes on ends before a test gets impatient."""
+    return Settings(data_dir=data_dir, **{"event_stream_seconds": 0.2} | chosen)

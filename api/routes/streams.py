@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
 from api.dependencies import JobId, JobsReadersKey, LastEventId, Service, UncheckedKey
 from api.event_stream import EventStream
@@ -39,7 +40,7 @@ _STREAM: dict[str, Any] = {
     "/v1/jobs/{job_id}/events/stream",
     operation_id="stream_events",
     summary="Stream a job's events",
-    response_class=EventStream,
+    response_class=StreamingResponse,
     responses=answers(
         "not_found",
         "too_many_waiting",

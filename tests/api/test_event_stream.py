@@ -167,7 +167,7 @@ def test_one_too_many_is_refused_and_told_when_to_come_back(sqlite_url: str, tmp
 
 @pytest.fixture
 def wire(sqlite_url: str, tmp_path: Path) -> Iterator[Wire]:
-    settings = make_settings(tmp_path, database_url=sqlite_url, watch_seconds=0.05)
+    settings = make_settings(tmp_path, database_url=sqlite_url, watch_seconds=0.05, event_stream_seconds=60)
     with running(settings) as api, served(api.signed_in()) as started:
         yield started
 

@@ -17,6 +17,8 @@ from core.jobs.schemas import JobCreate, JobRead
 from foretrain.client import Client
 from tests.conftest import S3_KEY_ID, S3_SECRET, new_bucket, new_database
 from tests.launching import Launcher
+from trainer.estimate import estimate
+from trainer.resolution import resolve_columns
 from trainer.spec import TrainingSpec
 
 pytestmark = pytest.mark.slow
@@ -71,6 +73,12 @@ def test_a_posted_job_becomes_a_checkpoint_that_the_stock_library_forecasts_the_
     )
     losses = {series.name: series.points for series in client.read_metrics(job.id)}
     assert job.plan is not None
+    assert dataset.table is not None
+    guess = estimate(resolve_columns(TRAINING, dataset.table)[0], dataset.table)
+    for part, span in (("train", guess.train_windows), ("test", guess.test_windows)):
+        assert span.low <= job.plan.windows[part] <= span.high
+    assert guess.steps.low <= job.plan.total_steps <= guess.steps.high
+    assert guess.parameters.low <= job.plan.parameters <= guess.parameters.high
     assert [point.step for point in losses["train_loss"]] == list(range(1, job.plan.total_steps + 1))
     assert losses["val_loss"]
 

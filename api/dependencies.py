@@ -154,7 +154,6 @@ Prefer = Annotated[
     str | None,
     Header(
         alias="Prefer",
-        max_length=1000,
         description="`wait=N` holds the answer for up to N seconds, until the job's revision or phase is "
         "another than the one in If-None-Match, or than now. `Preference-Applied` says what was granted.",
         examples=["wait=30"],

@@ -212,6 +212,7 @@ def test_events_come_as_they_happen_and_the_end_closes(wire: Wire) -> None:
     assert rest[-3:-1] == ["event: end", 'data: {"status": "cancelled"}'], rest
 
 
+@pytest.mark.slow
 def test_a_thousand_dropped_streams_leave_the_pool_whole(wire: Wire) -> None:
     with wire.api.db.sessions.begin() as session:
         jobs = [claim_job(session, make_job(session)).job_id for _ in range(5)]

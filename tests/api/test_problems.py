@@ -58,14 +58,17 @@ def test_every_service_error_has_its_place_in_the_table() -> None:
 def test_every_code_is_explained_at_the_problems_type(api: RunningApi) -> None:
     for code, known in PROBLEM_CODES.items():
         said = api.client.get(f"/v1/errors/{code}").json()
-        assert said.items() >= {
-            "code": code,
-            "kind": "problem",
-            "status": known.status,
-            "title": known.title,
-            "advice": known.advice,
-            "retryable": known.retryable,
-        }.items()
+        assert (
+            said.items()
+            >= {
+                "code": code,
+                "kind": "problem",
+                "status": known.status,
+                "title": known.title,
+                "advice": known.advice,
+                "retryable": known.retryable,
+            }.items()
+        )
     is_problem(api.client.get("/v1/errors/nonsense"), 404, "not_found")
 
 

@@ -103,7 +103,7 @@ DATASET_PROBLEMS = {
     "ambiguous_time_column": Meaning("Several columns hold times", "Name one in mapping.time_column."),
     "no_numeric_column": Meaning("No column holds numbers", "A dataset needs one metric at least."),
     "unknown_column": Meaning("The mapping names a column that is not there", "`detail` lists the columns."),
-    "unknown_series": Meaning("A series is named that is not there", "`detail` lists those there are."),
+    "unknown_series": Meaning("A series is named that is not there", "`detail` names it."),
     "bad_time_value": Meaning("A time cannot be read", "Mend the row, or write times as RFC 3339."),
     "irregular_frequency": Meaning("No step between rows is usual", "Name it in mapping.frequency."),
     "duplicate_column": Meaning(

@@ -103,6 +103,7 @@ DATASET_PROBLEMS = {
     "ambiguous_time_column": Meaning("Several columns hold times", "Name one in mapping.time_column."),
     "no_numeric_column": Meaning("No column holds numbers", "A dataset needs one metric at least."),
     "unknown_column": Meaning("The mapping names a column that is not there", "`detail` lists the columns."),
+    "unknown_series": Meaning("A series is named that is not there", "`detail` names it."),
     "bad_time_value": Meaning("A time cannot be read", "Mend the row, or write times as RFC 3339."),
     "irregular_frequency": Meaning("No step between rows is usual", "Name it in mapping.frequency."),
     "duplicate_column": Meaning(
@@ -160,6 +161,7 @@ FIELDS = {
     "value_error": Meaning("The values do not fit together", "`detail` says how."),
     "timezone_aware": Meaning("The time has no zone", "End it with Z, or with an offset."),
     "int_from_float": Meaning("The number is not whole", "Send a whole number."),
+    "in_the_past": Meaning("The time is over", "Send one that is yet to come."),
     "out_of_range": Meaning("The time lies outside of the calendar", "Send a time that the calendar has."),
     "not_supported": Meaning("Planned, but not built yet", "Leave it out."),
     "column_in_two_roles": Meaning("A column has two roles", "Name it in one of the lists alone."),

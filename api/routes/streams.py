@@ -18,21 +18,27 @@ from core.jobs.lifecycle import is_terminal
 from core.jobs.polling import PolledState, poll_state
 
 router = strict_router("jobs")
-_EXAMPLE = """\
-retry: 2000
-
-data: {"id": "evt_019299aabbcc7ddd8eeeffff00003333", "seq": 2, "type": "job.running", …}
-id: 2
-
-event: progress
-data: {"fraction": 0.5, "epoch": 1, "epochs": 2, "step": 350, "total_steps": 700, …}
-
-event: end
-data: {"status": "succeeded"}
-"""
+# As OpenAPI 3.2 describes a stream: the schema of one frame.
+_FRAME: dict[str, Any] = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "Without `event` an EventRead; of `progress` a Progress; of `end` its `status`.",
+        },
+        "event": {"type": "string", "examples": ["progress", "end"]},
+        "id": {"type": "string", "description": "`seq` of a stored event."},
+    },
+}
+_FRAME_EXAMPLE = {
+    "data": '{"id":"evt_019299aabbcc7ddd8eeeffff00003333","seq":2,"type":"job.running","data":{"attempt":1}}',
+    "id": "2",
+}
 _STREAM: dict[str, Any] = {
-    "description": "Frames as below. Each `data` without an `event` is an event as the list has it.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+    "description": "Frames of Server-Sent Events, one after the other.",
+    "content": {"text/event-stream": {"schema": _FRAME, "example": _FRAME_EXAMPLE}},
 }
 
 

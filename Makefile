@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-quick test-proxy test-pages screenshots chaos chaos-proof check bench load format install secrets clean
+.PHONY: demo test test-quick test-proxy test-pages screenshots chaos chaos-proof fuzz check bench load format install secrets clean
 
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
@@ -34,6 +34,10 @@ chaos: $(STAMP)
 # Without the token check the same faults must do harm.
 chaos-proof: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.proof
+
+# Twenty thousand generated requests and more, by two tenants, against a service that has something of everything.
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seed $(SEED)
 
 # With programs of Debian's own, installed here where they are missing.
 test-proxy: $(STAMP)

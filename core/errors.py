@@ -94,7 +94,9 @@ class UnusableDataset(ServiceError):
     code = "invalid_dataset"
 
     def __init__(self, problem: DatasetProblem) -> None:
-        place = FieldProblem(code=problem.code, detail=problem.detail, column=problem.column, row=problem.row)
+        # A JSON pointer that is empty points at the whole: where no column and no row is to blame.
+        whole = "" if problem.column is None and problem.row is None else None
+        place = FieldProblem(problem.code, problem.detail, whole, problem.column, problem.row)
         super().__init__(problem.detail, [place])
         self.problem = problem
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Header, Query, Request, Response
@@ -24,6 +24,8 @@ RESULT_NAME = "result.json"
 log = structlog.get_logger(__name__)
 router = strict_router("artifacts")
 
+# Each file has a media type of its own; that of most, and of all that hold weights, is the first.
+FILE_CONTENT: dict[str, Any] = {"application/octet-stream": BINARY, "*/*": {}}
 _FILE_HEADERS = {
     "ETag": header("Strong: the file's SHA-256 in hex."),
     "Repr-Digest": header("The whole file's SHA-256 (RFC 9530), also beside a part."),
@@ -72,12 +74,12 @@ def list_artifacts(caller: JobsReader, resources: Service, job_id: JobId) -> Pag
         ok_200={
             "description": "The whole file.",
             "headers": _FILE_HEADERS,
-            "content": {"application/octet-stream": BINARY},
+            "content": FILE_CONTENT,
         },
         ok_206={
             "description": "The part asked for.",
             "headers": _FILE_HEADERS | {"Content-Range": header("Which bytes, of how many.")},
-            "content": {"application/octet-stream": BINARY},
+            "content": FILE_CONTENT,
         },
         ok_304={"description": "The file is the one you hold."},
         ok_307={

@@ -236,9 +236,9 @@ def test_a_storage_that_is_down_is_a_503(
 
 def test_a_download_holds_a_transfer_slot_and_gives_it_back(api: RunningApi, served: str) -> None:
     slots = api.app.state.resources.transfers
-    slots._free = 1
+    slots._count = 1
     assert api.client.get(served).content == CONTENT
-    assert slots._free == 1
+    assert not slots._held
     with slots.taken():
         is_problem(api.client.get(served), 503, "overloaded")
         assert api.client.head(served).status_code == 200

@@ -72,7 +72,7 @@ def test_every_code_is_explained_at_the_problems_type(api: RunningApi) -> None:
     is_problem(api.client.get("/v1/errors/nonsense"), 404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/job", "/v1/jobs/", "/v2/jobs", "/docs", "/v1/jobs/a%2Fb"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/job", "/v1/jobs/", "/v2/jobs", "/docs", "/v1/jobs/a%2Fb"])
 def test_a_path_there_is_not_is_a_problem(api: RunningApi, path: str) -> None:
     is_problem(api.client.get(path), 404, "unknown_path")
 

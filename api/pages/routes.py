@@ -25,6 +25,7 @@ HEADERS = {
 }
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
+
 @dataclass(frozen=True)
 class PageFrame:
     """A page's title, its script in static/, and the entry of the menu it belongs to."""

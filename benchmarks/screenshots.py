@@ -24,6 +24,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 780}
 SERVERS = 24
+POINTS_SHOWN = 60
 _TRAIN_LOSSES = "document.querySelector('.plot')?.chart?.data?.[1]?.length ?? 0"
 SHORT = TrainingSpec(
     target_metrics=["cpu_percent", "memory_percent"],
@@ -75,9 +76,8 @@ def _take_all(out: Path, url: str, key: str, dataset_id: str, done: list[str], r
         phone = _signed_in(browser, url, key, viewport=PHONE)
         desk.goto(f"{url}/jobs/{running}")
         # Far enough for the curves to be seen.
-        desk.wait_for_function(
-            "document.querySelector('.plot')?.chart?.data?.[1]?.length > 60", timeout=600_000
-        )
+        while desk.evaluate(_TRAIN_LOSSES) <= POINTS_SHOWN:
+            desk.wait_for_timeout(500)
         _take(desk, out / "job.png")
         for page, path, name in (
             (desk, "/jobs", "jobs"),

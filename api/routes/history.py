@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query, Request, Response
@@ -140,7 +141,7 @@ def read_metrics(
             names=comma_separated(names),
             from_step=from_step,
             attempt=attempt,
+            thin=partial(keep_extremes, max_points=max_points),
         )
-    thinned = [MetricSeries(name=one.name, points=keep_extremes(one.points, max_points)) for one in series]
-    body = Page(items=thinned, next_cursor=None).model_dump_json()
+    body = Page(items=series, next_cursor=None).model_dump_json()
     return polled_response(request, body, weak_etag(body))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Row, Select, exists, func, literal, select, tuple_, union_all
 from sqlalchemy.orm import Session, aliased
 
 from core.database import UtcDateTime, db_now, seconds_between
@@ -18,6 +18,11 @@ from core.tables import Artifact, Job, JobAttempt, JobEvent, JobLabel, JobLogChu
 
 if TYPE_CHECKING:
     from core.jobs.reading import JobFilter
+
+_METRIC = (
+    *(JobMetric.name, JobMetric.step, JobMetric.attempt),
+    *(JobMetric.epoch, JobMetric.value, JobMetric.created_at),
+)
 
 
 def find_job(session: Session, tenant_id: str, job_id: str) -> Job | None:
@@ -202,15 +207,27 @@ def log_key(chunk: JobLogChunk) -> Key:
 
 def metrics(
     session: Session, job_id: str, names: Sequence[str] | None, from_step: int, attempt: int | None
-) -> Sequence[JobMetric]:
-    """By name and step; without `attempt`, of each step the latest attempt's."""
-    statement = select(JobMetric).where(JobMetric.job_id == job_id, JobMetric.step >= from_step)
+) -> Sequence[Row[Any]]:
+    """By name and step; without `attempt`, of each step the latest attempt's.
+
+    Plain columns, for there may be a hundred thousand.
+    """
+    statement = select(*_METRIC).where(JobMetric.job_id == job_id, JobMetric.step >= from_step)
     if names is not None:
         statement = statement.where(JobMetric.name.in_(names))
     if attempt is not None:
         statement = statement.where(JobMetric.attempt == attempt)
-    rows = session.scalars(statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)).all()
-    return list({(row.name, row.step): row for row in rows}.values())
+    rows = session.execute(statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)).all()
+    # A row gives way to the next where that is the same step's, of a later attempt.
+    return [
+        row
+        for row, following in zip(rows, [*rows[1:], None], strict=True)
+        if not _is_same_step(row, following)
+    ]
+
+
+def _is_same_step(row: Row[Any], following: Row[Any] | None) -> bool:
+    return following is not None and row[:2] == following[:2]
 
 
 def artifacts(session: Session, job_id: str) -> Sequence[Artifact]:

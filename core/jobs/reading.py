@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -172,15 +172,16 @@ def read_metrics(
     names: Sequence[str] | None = None,
     from_step: int = 0,
     attempt: int | None = None,
+    thin: Callable[[Sequence[Row[Any]]], Sequence[Row[Any]]] = lambda points: points,
 ) -> list[MetricSeries]:
     """Every step's value of the latest attempt that reached it (or of one attempt), by name.
 
-    Raises NotFound.
+    `thin` chooses of each series the points to be shown, before much is made of them. Raises NotFound.
     """
     job = _find(session, tenant_id, job_id)
     rows = queries.metrics(session, job.id, names, from_step, attempt)
     return [
-        MetricSeries(name=name, points=[MetricPoint.model_validate(row) for row in points])
+        MetricSeries(name=name, points=[MetricPoint.model_validate(row) for row in thin([*points])])
         for name, points in groupby(rows, key=lambda row: row.name)
     ]
 

@@ -217,7 +217,8 @@ def metrics(
         statement = statement.where(JobMetric.name.in_(names))
     if attempt is not None:
         statement = statement.where(JobMetric.attempt == attempt)
-    rows = session.execute(statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)).all()
+    ordered = statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)
+    rows: list[Any] = list(session.execute(ordered))
     # A row gives way to the next where that is the same step's, of a later attempt.
     return [
         row

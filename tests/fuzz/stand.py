@@ -25,7 +25,7 @@ from core.webhooks.schemas import WebhookCreate
 from tests.api.conftest import RunningApi, running
 from tests.api.prometheus import serving_prometheus
 from tests.api.test_artifacts import store
-from tests.api.test_over_the_wire import running_server
+from tests.api.test_over_the_wire import served
 from tests.factories import claim_job, make_dataset, make_job, make_tenant
 
 TENANTS = ("acme", "rival")
@@ -57,10 +57,15 @@ def serving(folder: Path, copies: int) -> Iterator[Stand]:
             pull_urls=[prometheus.url],
             pull_networks=[ip_network("127.0.0.0/8")],
             max_webhooks=1_000,
+            max_api_keys=10_000,
+            requests_per_minute=None,
+            failures_per_minute=None,
+            event_stream_seconds=0.05,
+            max_wait_seconds=1,
         )
-        with running(settings) as api, running_server(api, api.broker.queue()) as port:
+        with running(settings) as api, served(api) as wire:
             ids = {name: _seed(api, name, copies) for name in TENANTS}
-            yield Stand(port, prometheus.url, {name: api.key(tenant=name) for name in TENANTS}, ids)
+            yield Stand(wire.port, prometheus.url, {name: api.key(tenant=name) for name in TENANTS}, ids)
     structlog.reset_defaults()
 
 

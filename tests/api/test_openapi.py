@@ -102,7 +102,7 @@ def each_example(
         bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
         for body in bodies:
             for media_type, content in body.get("content", {}).items():
-                schema = {**content["schema"], "components": document["components"]}
+                schema = {**content.get("schema", {}), "components": document["components"]}
                 values = [entry["value"] for entry in content.get("examples", {}).values()]
                 values += [content["example"]] if "example" in content else []
                 for value in values:

@@ -72,13 +72,14 @@ def _take_all(out: Path, url: str, key: str, dataset_id: str, done: list[str], r
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         desk = _signed_in(browser, url, key, viewport=DESK)
-        dark = _signed_in(browser, url, key, viewport=DESK, color_scheme="dark")
-        phone = _signed_in(browser, url, key, viewport=PHONE)
         desk.goto(f"{url}/jobs/{running}")
         # Far enough for the curves to be seen.
         while desk.evaluate(_TRAIN_LOSSES) <= POINTS_SHOWN:
             desk.wait_for_timeout(500)
         _take(desk, out / "job.png")
+        # Not before: a page behind another is out of sight, and asks nothing.
+        dark = _signed_in(browser, url, key, viewport=DESK, color_scheme="dark")
+        phone = _signed_in(browser, url, key, viewport=PHONE)
         for page, path, name in (
             (desk, "/jobs", "jobs"),
             (desk, f"/jobs/{done[0]}/result", "result"),
@@ -88,6 +89,7 @@ def _take_all(out: Path, url: str, key: str, dataset_id: str, done: list[str], r
             (desk, f"/datasets/{dataset_id}", "dataset"),
             (phone, f"/jobs/{running}", "phone"),
         ):
+            page.bring_to_front()
             page.goto(f"{url}{path}")
             page.wait_for_selector("main[aria-busy=false]")
             page.wait_for_timeout(2000)

@@ -207,7 +207,7 @@ def log_key(chunk: JobLogChunk) -> Key:
 
 def metrics(
     session: Session, job_id: str, names: Sequence[str] | None, from_step: int, attempt: int | None
-) -> Sequence[Row[Any]]:
+) -> Sequence[Row[*tuple[Any, ...]]]:
     """By name and step; without `attempt`, of each step the latest attempt's.
 
     Plain columns, for there may be a hundred thousand.
@@ -227,7 +227,7 @@ def metrics(
     ]
 
 
-def _is_same_step(row: Row[Any], following: Row[Any] | None) -> bool:
+def _is_same_step(row: Row[*tuple[Any, ...]], following: Row[*tuple[Any, ...]] | None) -> bool:
     return following is not None and row[:2] == following[:2]
 
 

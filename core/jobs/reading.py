@@ -172,7 +172,9 @@ def read_metrics(
     names: Sequence[str] | None = None,
     from_step: int = 0,
     attempt: int | None = None,
-    thin: Callable[[Sequence[Row[Any]]], Sequence[Row[Any]]] = lambda points: points,
+    thin: Callable[[Sequence[Row[*tuple[Any, ...]]]], Sequence[Row[*tuple[Any, ...]]]] = lambda points: (
+        points
+    ),
 ) -> list[MetricSeries]:
     """Every step's value of the latest attempt that reached it (or of one attempt), by name.
 

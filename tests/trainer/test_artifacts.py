@@ -171,7 +171,7 @@ def test_the_forecasts_to_draw_are_those_of_the_report_for_more_series(two_targe
     forecasts = json.loads((two_targets.out_dir / "forecasts.json").read_text())
     shown = pq.read_table(two_targets.out_dir / "example.parquet").to_pandas()
 
-    assert len(forecasts["quantiles"]) == 7
+    assert forecasts["quantiles"] == [0.1, 0.5, 0.9]
     assert {window["target"] for window in forecasts["windows"]} == {"cpu", "net.in"}
     for window in forecasts["windows"]:
         assert len(window["history"]) == len(window["history_times"]) == 6

@@ -19,7 +19,8 @@ from pytorch_forecasting import TemporalFusionTransformer
 from pytorch_forecasting.metrics import MultiLoss, QuantileLoss
 from torch import Tensor, nn
 
-from trainer.network import FastTransformer
+from trainer.flat_parameters import FlatParameters
+from trainer.network import FastTransformer, TrainingStep, fits_step, in_step_order
 from trainer.threads import let_threads_sleep
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
@@ -120,21 +121,50 @@ class Contestant:
         self.best[part] = min(self.best.get(part, float("inf")), 1e3 * seconds)
 
 
+class WholeStep(Contestant):
+    """Our network by `TrainingStep`, as the trainer takes it: `forward` has nearly all of the way back too."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self.flat = FlatParameters(in_step_order(network))
+        self.optimizer = torch.optim.Adam([self.flat.whole], lr=1e-3, fused=True)
+        self.step = TrainingStep(network, self.flat, self.levels)
+
+    def _loss(self, x: dict[str, Any], actual: Tensor) -> Tensor:
+        unscaled = torch.tensor([0.0, 1.0]).expand(len(actual), 2)
+        whole: Any = {**x, "target_scale": [unscaled] * len(TARGETS)}
+        static = self.network._static_embedding(x)[0]  # type: ignore[operator] # noqa: SLF001 - as the model does
+        return self.step.losses((whole, (list(actual.unbind(2)), None)), static)[0]
+
+    def _update(self) -> None:
+        self.flat.gather_gradients()
+        torch.nn.utils.clip_grad_norm_([self.flat.whole], 0.1)
+        self.optimizer.step()
+        self.flat.drop_gradients()
+
+
 def compare(threads: int, size: int, rounds: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     clock = time.process_time if threads == 1 else time.perf_counter
-    stock, fast = Contestant(Stock(**arguments())), Contestant(Fast(**arguments()))
+    contestants = [kind(network) for kind, network in _kinds()]
     batch = random_batch(size)
     for _ in range(rounds):
-        stock.run(batch, clock)
-        fast.run(batch, clock)
+        for contestant in contestants:
+            contestant.run(batch, clock)
     for part in ("forward", "backward", "update", "step"):
-        ratio = stock.best[part] / fast.best[part]
-        print(
-            f"{threads:>7} {size:>6} {part:>9} {stock.best[part]:9.1f} {fast.best[part]:9.1f} {ratio:7.2f}",
-            flush=True,
-        )
+        times = [contestant.best[part] for contestant in contestants]
+        columns = "".join(f"{own:9.1f}" for own in times) + f"{times[0] / times[-1]:8.2f}"
+        print(f"{threads:>7} {size:>6} {part:>9}{columns}", flush=True)
+
+
+def _kinds() -> list[tuple[type[Contestant], nn.Module]]:
+    """Stock, ours block by block under autograd, ours as one call, where the kernels take it."""
+    fast = Fast(**arguments())
+    kinds: list[tuple[type[Contestant], nn.Module]] = [(Contestant, Stock(**arguments())), (Contestant, fast)]
+    if fits_step(fast, random_batch(1)[0]):
+        kinds.append((WholeStep, Fast(**arguments())))
+    return kinds
 
 
 def profile(threads: int, size: int) -> None:
@@ -156,7 +186,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--profile", action="store_true", help="also print our step's operations")
     options = parser.parse_args()
-    print(f"{'threads':>7} {'batch':>6} {'part':>9} {'stock ms':>9} {'fast ms':>9} {'ratio':>7}")
+    print(f"{'threads':>7} {'batch':>6} {'part':>9} {'stock ms':>8} {'blocks':>8} {'whole':>8} {'ratio':>7}")
     for threads in options.threads:
         for size in options.batches:
             compare(threads, size, options.rounds)

@@ -122,7 +122,7 @@ class Contestant:
 
 
 class WholeStep(Contestant):
-    """Our network by `TrainingStep`, as the trainer takes it: `forward` has nearly all of the way back too."""
+    """Our network by `TrainingStep`, as the trainer takes it: `forward` has most of the way back too."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import ColumnElement, Row, Select, exists, func, literal, select, tuple_, union_all
@@ -220,11 +221,7 @@ def metrics(
     ordered = statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)
     rows: list[Any] = list(session.execute(ordered))
     # A row gives way to the next where that is the same step's, of a later attempt.
-    return [
-        row
-        for row, following in zip(rows, [*rows[1:], None], strict=True)
-        if not _is_same_step(row, following)
-    ]
+    return [row for row, following in zip_longest(rows, rows[1:]) if not _is_same_step(row, following)]
 
 
 def _is_same_step(row: Row[*tuple[Any, ...]], following: Row[*tuple[Any, ...]] | None) -> bool:

@@ -17,7 +17,7 @@ Answers = dict[str, Counter[int]]
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "412", "413", "422", "429"]
 NO_HEADER_CHARACTERS = "".join(map(chr, range(0x20))) + "\x7f"
 # Each of these waits for a child process that reads what was sent.
-SLOW = ["upload_dataset", "pull_dataset"]
+SLOW = ["upload_dataset", "pull_dataset", "read_dataset_values"]
 
 
 @dataclass(frozen=True)

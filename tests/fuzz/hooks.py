@@ -33,9 +33,9 @@ SHARE = 0.85
 MOST_WEBHOOKS = 12
 # The document's example of a range lies beyond the files there are here.
 FAR, NEAR = "bytes=1048576-", "bytes=10-"
-_REAL = re.compile(r"(job|ds|wh|dlv)_(?!019299aabbcc)[0-9a-f]{32}")
+_REAL = re.compile(r"(job|ds|wh|dlv|key)_(?!019299aabbcc)[0-9a-f]{32}")
 _CREATES = {"submit_job": "job_id", "upload_dataset": "dataset_id", "pull_dataset": "dataset_id"}
-_CREATES |= {"create_webhook": "webhook_id", "test_webhook": "delivery_id"}
+_CREATES |= {"create_webhook": "webhook_id", "test_webhook": "delivery_id", "create_api_key": "key_id"}
 _DELETES = {"delete_job": "job_id", "delete_dataset": "dataset_id", "delete_webhook": "webhook_id"}
 OF_FINISHED = {"download_artifact", "head_artifact", "get_result"}
 # Refusals of a whole request, which has no one place that is wrong.
@@ -56,11 +56,13 @@ def before_call(
         _name_things(case, operation)
     if _is_positive(case, ParameterLocation.HEADER) and case.headers.get("Range") == FAR:
         case.headers["Range"] = NEAR
+    if operation == "read_dataset_values" and _is_positive(case, ParameterLocation.QUERY):
+        _leave_to_the_service(case, "series", "column")
     if operation == "upload_dataset" and _is_positive(case, ParameterLocation.QUERY):
         _say_one_format(case)
     if not _is_positive(case, ParameterLocation.BODY) or _draw.random() > SHARE:
         return
-    if operation == "submit_job":
+    if operation in {"submit_job", "estimate_job"}:
         case.body = _with(case, dataset_id=_any("ready_dataset_id"), training=_some_training(case))
     elif operation == "change_job":
         case.body = _with(case, revision=_revision(case.path_parameters["job_id"]))
@@ -133,6 +135,8 @@ def _is_in_a_sequence(case: schemathesis.Case[Any]) -> bool:
 def _thing(name: str, operation: str) -> str | None:
     if operation == "delete_webhook":
         return _new_webhook()
+    if operation == "read_dataset_values":
+        return _any("stored_dataset_id")
     if name == "job_id" and (
         operation in OF_FINISHED or (operation != "delete_job" and _draw.random() < 0.3)
     ):
@@ -145,6 +149,11 @@ def _say_one_format(case: schemathesis.Case[Any]) -> None:
     case.query = {name: value for name, value in case.query.items() if name not in {"format", "mapping"}}
     if case.media_type == "application/octet-stream":
         case.query["format"] = "csv"
+
+
+def _leave_to_the_service(case: schemathesis.Case[Any], *names: str) -> None:
+    if _draw.random() < SHARE:
+        case.query = {name: value for name, value in case.query.items() if name not in names}
 
 
 def _any(name: str) -> str:

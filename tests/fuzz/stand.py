@@ -14,6 +14,8 @@ import structlog
 
 from api.problem_codes import PROBLEM_CODES
 from core import migrations
+from core.access.scopes import Scope
+from core.access.service import create_key
 from core.datasets.lifecycle import DatasetStatus
 from core.jobs import service as jobs
 from core.jobs.lifecycle import JobStatus
@@ -22,10 +24,10 @@ from core.settings import Settings
 from core.tables import Dataset, Tenant
 from core.webhooks import service as webhooks
 from core.webhooks.schemas import WebhookCreate
-from tests.api.conftest import RunningApi, running
+from tests.api.conftest import RunningApi, fleet_csv, running
 from tests.api.prometheus import serving_prometheus
 from tests.api.test_artifacts import store
-from tests.api.test_over_the_wire import served
+from tests.api.test_over_the_wire import Wire, served
 from tests.factories import claim_job, make_dataset, make_job, make_tenant
 
 TENANTS = ("acme", "rival")
@@ -63,10 +65,20 @@ def serving(folder: Path, copies: int) -> Iterator[Stand]:
             event_stream_seconds=0.05,
             max_wait_seconds=1,
         )
-        with running(settings) as api, served(api) as wire:
+        with running(settings) as api, served(api.signed_in()) as wire:
             ids = {name: _seed(api, name, copies) for name in TENANTS}
-            yield Stand(wire.port, prometheus.url, {name: api.key(tenant=name) for name in TENANTS}, ids)
+            keys = {name: api.key(tenant=name) for name in TENANTS}
+            for name in TENANTS:
+                ids[name]["stored_dataset_id"] = [_upload(wire, keys[name])]
+            yield Stand(wire.port, prometheus.url, keys, ids)
     structlog.reset_defaults()
+
+
+def _upload(wire: Wire, key: str) -> str:
+    """A dataset whose bytes are really there."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "text/csv"}
+    answer = wire.http.post("/v1/datasets", content=fleet_csv(), headers=headers)
+    return str(answer.raise_for_status().json()["id"])
 
 
 def _seed(api: RunningApi, tenant_name: str, copies: int) -> Ids:
@@ -79,6 +91,7 @@ def _seed(api: RunningApi, tenant_name: str, copies: int) -> Ids:
         data = [make_dataset(session, tenant, status) for status in DatasetStatus for _ in range(copies)]
         ready = [one for one in data if one.status is DatasetStatus.READY]
         statuses = [status for status in JobStatus for _ in range(copies)]
+        keys = [create_key(session, tenant_name, [Scope.JOBS_READ])[0] for _ in range(copies)]
         started = [make_job(session, status, tenant, ready[0]).id for status in statuses]
     ran = [_finished(api, tenant, ready[-1]) for _ in range(copies)]
     with api.db.readers.begin() as session:
@@ -89,6 +102,7 @@ def _seed(api: RunningApi, tenant_name: str, copies: int) -> Ids:
         "dataset_id": [one.id for one in data],
         "ready_dataset_id": [one.id for one in ready],
         "webhook_id": [hook.id for hook in hooks],
+        "key_id": [key.id for key in keys],
         "delivery_id": [delivery.id for delivery in deliveries],
         "name": ["model.ckpt", "result.json"],
         "code": list(PROBLEM_CODES),

@@ -29,7 +29,7 @@ FILLED = {
     "encoder_length": "12",
     "horizon": "4",
     "epochs": "3",
-    "batch_size": "8",
+    "batch_size": "1",
     "log_every_n_steps": "1",
     "hidden_size": "8",
     "hidden_continuous_size": "4",

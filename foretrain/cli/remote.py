@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -52,23 +52,17 @@ def speaking(command: Callable[..., None]) -> Callable[..., None]:
         command.__doc__,
         command.__module__,
     )
-    hints = vars(sys.modules[command.__module__])
+    # Commands know the client's class only where types are checked: its import takes longer than `--help`.
+    hints = get_type_hints(command, localns={"Client": object}, include_extras=True)
     _, *own = inspect.signature(command).parameters.values()
     parameters = [
-        *(
-            each.replace(annotation=_evaluated(each.annotation, hints), kind=inspect.Parameter.KEYWORD_ONLY)
-            for each in own
-        ),
+        *(each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY) for each in own),
         inspect.Parameter("url", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Url),
         inspect.Parameter("api_key", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ApiKey),
     ]
     connected.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it
     connected.__annotations__ = {}
     return connected
-
-
-def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
-    return eval(annotation, names) if isinstance(annotation, str) else annotation  # noqa: S307  # our own text
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def _result(
             "test": None if evaluation.test is None else evaluation.test.stride,
         },
         "parameters": run.model.size(),
-        "bad_steps": int(run.model.bad_steps),
+        "bad_steps": int(run.model.tally.bad_steps),
         "duration_seconds": seconds,
         "loss_history": _history(fitted),
         "adjustments": [adjustment.model_dump(mode="json") for adjustment in run.adjustments],

@@ -22,12 +22,13 @@ def check_loss(model: ForecastModel, train_loss: float, step: int) -> None:
     scaled space over the same windows, and against the untrained network's own: metrics that are tiny next to
     their scale must not look like a divergence.
     """
-    if float(model.bad_steps_in_a_row) >= BAD_STEPS_ALLOWED:
+    tally = model.tally
+    if float(tally.bad_steps_in_a_row) >= BAD_STEPS_ALLOWED:
         raise Diverged(
-            f"the loss was not finite in {int(model.bad_steps_in_a_row)} steps in a row, up to step {step}; "
+            f"the loss was not finite in {int(tally.bad_steps_in_a_row)} steps in a row, up to step {step}; "
             f"{_cure(model)}"
         )
-    usual = max(float(model.idle_loss) / model.train_batches, float(model.first_loss))
+    usual = max(float(tally.idle_loss) / tally.batches, float(tally.first_loss))
     if train_loss > WORSE_THAN_NOTHING * usual:
         raise Diverged(
             f"up to step {step} the training loss rose to {train_loss:.3g}, {train_loss / usual:.0f} times "

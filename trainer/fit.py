@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from trainer.callbacks import BestWeights, InStep, StopWatch, TrainingCut
 from trainer.checkpoint import write_checkpoint
@@ -174,6 +176,15 @@ class _Fit:
         return "completed"
 
 
+class _NoProfile(PassThroughProfiler):
+    """Lightning enters a context around each of its eighty calls a step; this one costs nothing."""
+
+    _NOTHING = nullcontext()
+
+    def profile(self, action_name: str) -> Any:  # noqa: ARG002
+        return self._NOTHING
+
+
 def _best_weights(
     run: PreparedRun, out_dir: Path, observer: Observer, log: ScalarLog, start: TrainingState | None
 ) -> BestWeights:
@@ -210,6 +221,7 @@ def _lightning_trainer(run: PreparedRun, out_dir: Path, callbacks: list[pl.Callb
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        profiler=_NoProfile(),
         # A run that goes on in the middle of an epoch has a shorter one first.
         reload_dataloaders_every_n_epochs=1,
     )

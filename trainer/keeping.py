@@ -155,7 +155,7 @@ class StateSaving(pl.Callback):
             optimizer={index: own_copy(values) for index, values in optimizer.items()},
             random=random_state(self._run.device),
             best=replace(self._best.best, losses=list(self._best.best.losses)),
-            counters=model.counters(),
+            counters=model.tally.kept(),
             plateau=model.plan.learning_rate.memory(),
             scaler={} if scaler is None else scaler.state_dict(),
             points=[(p.step, p.epoch, p.name, p.value) for p in self._log.points],

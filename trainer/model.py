@@ -20,6 +20,7 @@ from trainer.loss import ValidationLoss, observed_mean, quantile_loss, stacked
 from trainer.network import FastTransformer, TrainingStep, fits_step, in_step_order, interpolate_by_matrix
 from trainer.parallel.ranks import ALONE
 from trainer.state import own_copy
+from trainer.tally import Tally
 
 if TYPE_CHECKING:
     from trainer.parallel.ranks import Ranks
@@ -27,16 +28,6 @@ if TYPE_CHECKING:
     from trainer.windows import Batch
 
 
-# Kept over an interruption.
-COUNTERS = (
-    "train_loss",
-    "good_batches",
-    "idle_loss",
-    "first_loss",
-    "gradient_norm",
-    "bad_steps",
-    "bad_steps_in_a_row",
-)
 # Added to the norm when clipping, as torch.nn.utils.clip_grad_norm_ does.
 _NORM_FLOOR = 1e-6
 
@@ -91,18 +82,7 @@ class ForecastModel(FastTransformer):
 
     plan: StepPlan
     levels: Tensor  # the quantiles, on the device
-    # Kept on the device, and read from there only when they are reported.
-    group_loss: Tensor  # sum over the batches of the accumulated group
-    group_idle: Tensor  # the same of a forecast of zero in scaled space
-    train_loss: Tensor  # sum over the groups since the last report, but for those left out
-    good_batches: Tensor  # how many batches it sums over
-    idle_loss: Tensor  # as train_loss, of the forecast of zero, nothing left out
-    first_loss: Tensor  # of the untrained network's first group
-    gradient_norm: Tensor  # of the last optimizer step, before clipping
-    bad_steps: Tensor  # optimizer steps left out, in all
-    bad_steps_in_a_row: Tensor
-    train_batches: int  # since the last report
-    group_batches: int
+    tally: Tally
     validation: ValidationLoss
     first_window: int = 0  # of the epoch, in a run that goes on in the middle of one
     ranks: Ranks = ALONE  # those that train it together
@@ -111,30 +91,23 @@ class ForecastModel(FastTransformer):
     _ends_group: bool = True  # the batch that was trained on last
     _start: dict[int, dict[str, Tensor]] | None = None  # the optimizer's state of a run that goes on
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes here which hook it is in, before and after each: past the search for modules."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def prepare(self, plan: StepPlan) -> None:
         """Make ready to be trained on the device the weights are on."""
         self.plan = plan
         self.levels = torch.tensor(plan.quantiles, device=self.device)
-        for name in COUNTERS:
-            setattr(self, name, torch.zeros((), device=self.device))
-        self.first_loss = torch.full((), torch.nan, device=self.device)
-        self.group_loss = self.group_idle = torch.zeros((), device=self.device)
-        self.group_batches = self.train_batches = 0
-
-    def reset_train_loss(self) -> None:
-        self.train_loss = self.good_batches = self.idle_loss = torch.zeros((), device=self.device)
-        self.train_batches = 0
-
-    def counters(self) -> dict[str, float]:
-        """What `go_on_from` needs besides weights and optimizer; taken between two optimizer steps."""
-        return {name: float(getattr(self, name)) for name in COUNTERS} | {"train_batches": self.train_batches}
+        self.tally = Tally(self.device)
 
     def go_on_from(self, counters: dict[str, float], optimizer: dict[int, dict[str, Tensor]]) -> None:
-        """Take over an earlier run's counters now, and its optimizer state once training starts."""
+        """Take over what an earlier run counted now, and its optimizer state once training starts."""
         self.prepare(self.plan)
-        for name in COUNTERS:
-            setattr(self, name, torch.tensor(counters[name], device=self.device))
-        self.train_batches = int(counters["train_batches"])
+        self.tally = Tally.go_on_from(counters, self.device)
         self._start = optimizer
 
     def on_train_start(self) -> None:
@@ -161,10 +134,7 @@ class ForecastModel(FastTransformer):
         loss, idle = self._losses(batch)
         if SHARE in batch[0]:
             loss, idle = loss * batch[0][SHARE], idle * batch[0][SHARE]
-        self.group_loss = self.group_loss + loss.detach()
-        self.group_idle = self.group_idle + idle
-        self.train_batches += 1
-        self.group_batches += 1
+        self.tally.add_batch(loss.detach(), idle)
         self._ends_group = self.plan.ends_group(batch_idx, self.first_window)
         windows = self.plan.windows_of_batch(batch_idx, self.first_window)
         return loss * self.plan.share_of_group(batch_idx, windows, self.first_window)
@@ -228,9 +198,10 @@ class ForecastModel(FastTransformer):
         # Here and not at the step: a gradient scaler asks for the optimizer's gradient before that.
         self.flat.gather_gradients()
         if self._ends_group and self.ranks.count > 1:
-            torch.stack((self.group_loss, self.group_idle), out=self.flat.notes)
+            tally = self.tally
+            torch.stack((tally.group_loss, tally.group_idle), out=self.flat.notes)
             self.ranks.add_up(self.flat.shared)
-            self.group_loss, self.group_idle = self.flat.notes.clone()
+            tally.group_loss, tally.group_idle = self.flat.notes.clone()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
@@ -246,27 +217,9 @@ class ForecastModel(FastTransformer):
         norm = torch.linalg.vector_norm(gradient)
         if gradient_clip_val:
             gradient.mul_((gradient_clip_val / (norm + _NORM_FLOOR)).clamp(max=1.0))
-        self._note_gradient(optimizer, norm)
-
-    def _note_gradient(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
-        """Leave the step out on the device if loss or gradient is no number, and count it: no host read.
-
-        A quantile loss may be infinite with a finite gradient, so both are looked at.
-        """
-        good = torch.isfinite(norm) & torch.isfinite(self.group_loss)
-        bad = (~good).float()
+        bad = self.tally.end_group(norm)
         if self.plan.fused:  # otherwise the gradient scaler of 16-mixed does the same
             optimizer.found_inf = bad  # type: ignore[attr-defined] # the fused optimizers' own switch
-        self.gradient_norm = norm
-        self.train_loss = self.train_loss + torch.where(good, self.group_loss, 0.0)
-        self.idle_loss = self.idle_loss + self.group_idle
-        self.good_batches = self.good_batches + self.group_batches * good
-        unknown = torch.isnan(self.first_loss) & good
-        self.first_loss = torch.where(unknown, self.group_loss / self.group_batches, self.first_loss)
-        self.group_loss = self.group_idle = torch.zeros_like(norm)
-        self.group_batches = 0
-        self.bad_steps = self.bad_steps + bad
-        self.bad_steps_in_a_row = (self.bad_steps_in_a_row + bad) * bad
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Batches are made where they are used."""

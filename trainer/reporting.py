@@ -129,23 +129,24 @@ class Reporting(pl.Callback):
 
     def flush(self, model: ForecastModel) -> None:
         """Report what has been trained since the last report, if anything. Raises Diverged."""
-        if model.train_batches:
+        if model.tally.batches:
             self._report_metrics(model)
 
     def _report_metrics(self, model: ForecastModel) -> None:
         """The one place in training where numbers are read back from the device."""
-        batches = float(model.good_batches)
-        train_loss = float(model.train_loss) / batches if batches else math.nan
+        tally = model.tally
+        batches = float(tally.good_batches)
+        train_loss = float(tally.train_loss) / batches if batches else math.nan
         check_loss(model, train_loss, self._step)
         windows, seconds = self._logged
         values = {
             "train_loss": train_loss,
-            "grad_norm": float(model.gradient_norm),
+            "grad_norm": float(tally.gradient_norm),
             "windows_per_second": (self._windows - windows) / max(self._seconds - seconds, 1e-9),
         }
         if self._rate_interval == "step":
             values["learning_rate"] = model.plan.learning_rate.at(self._step - 1)
-        model.reset_train_loss()
+        tally.begin_report()
         self._logged = (self._windows, self._seconds)
         self._scalars.add(self._step, self._size.epoch_of(self._step), values)
 

@@ -74,7 +74,7 @@ class TrainingState:
     optimizer: dict[int, Weights]  # as in torch's Optimizer.state_dict()["state"]
     random: Weights  # states of torch's generators: "cpu", and "cuda" on a GPU
     best: Best
-    counters: dict[str, float]  # see ForecastModel.counters
+    counters: dict[str, float]  # see Tally.kept
     plateau: dict[str, float]  # see LearningRate.memory
     scaler: dict[str, float]  # of the gradients under 16-mixed, else empty
     points: list[tuple[int, int, str, float | None]]  # metrics reported so far

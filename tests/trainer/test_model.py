@@ -174,7 +174,7 @@ def test_a_step_with_a_gradient_that_is_no_number_is_left_out_and_counted(
 
     after = torch.nn.utils.parameters_to_vector(run.model.parameters()).detach()
     assert torch.equal(before, after)
-    assert int(run.model.bad_steps) == 1
+    assert int(run.model.tally.bad_steps) == 1
 
 
 @pytest.fixture
@@ -248,4 +248,4 @@ def test_the_golden_loss_of_a_short_training(
 
     fit(run.model, run.train_batches, 1, clip=0.1)
 
-    assert run.model.train_loss.item() / run.model.train_batches == pytest.approx(golden, rel=1e-3)
+    assert run.model.tally.train_loss.item() / run.model.tally.batches == pytest.approx(golden, rel=1e-3)

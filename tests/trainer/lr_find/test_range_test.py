@@ -39,7 +39,9 @@ class ShortOfTime:
 
 def everything_that_steers_training(run: PreparedRun) -> dict[str, Any]:
     """Weights, counters, the state of every random generator, the windows of the next epoch."""
-    counters = {name: value for name, value in vars(run.model).items() if isinstance(value, torch.Tensor)}
+    counters = {
+        name: value for name, value in vars(run.model.tally).items() if isinstance(value, torch.Tensor)
+    }
     first_batch, _ = next(iter(run.train_batches))
     return {
         **{name: tensor.clone() for name, tensor in run.model.state_dict().items()},
@@ -47,7 +49,7 @@ def everything_that_steers_training(run: PreparedRun) -> dict[str, Any]:
         "gradients": torch.tensor([p.grad is not None for p in run.model.parameters()]),
         "rate": torch.tensor(run.model.plan.learning_rate.at(0)),
         "mode": torch.tensor(run.model.training),
-        "batches": torch.tensor(run.model.train_batches),
+        "batches": torch.tensor(run.model.tally.batches),
         "next windows": first_batch["decoder_target"],
         "torch": torch.get_rng_state(),
         "numpy": torch.tensor(np.random.get_state(legacy=False)["state"]["key"].astype(int)),  # noqa: NPY002

@@ -150,7 +150,7 @@ def test_a_fused_optimizer_cannot_be_clipped_in_16_mixed_there_and_ours_trains(o
 
     assert run.model.output_layer.weight.isfinite().all()
     assert not torch.equal(run.model.output_layer.weight, before)
-    assert int(run.model.bad_steps) == 0
+    assert int(run.model.tally.bad_steps) == 0
 
 
 def test_an_infinite_loss_ends_training_with_a_riddle_there_and_is_left_out_and_counted_here(
@@ -168,7 +168,7 @@ def test_an_infinite_loss_ends_training_with_a_riddle_there_and_is_left_out_and_
     batches[1][1][0][0, 0] = math.inf
     fit(run.model, Batches(*batches), gradient_clip_val=0.1)
 
-    assert int(run.model.bad_steps) == 1
+    assert int(run.model.tally.bad_steps) == 1
     assert all(weight.isfinite().all() for weight in run.model.parameters())
 
 

@@ -43,6 +43,27 @@ def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
     assert (tmp_path / "secrets" / "postgres_password").read_text() == before
 
 
+def test_a_set_from_before_the_pages_gets_its_session_secret_and_keeps_the_rest(tmp_path: Path) -> None:
+    make_secrets(tmp_path)
+    folder = tmp_path / "secrets"
+    (folder / "foretrain_session_secret").unlink()
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    assert make_secrets(tmp_path).returncode == 0
+    after = {path.name: path.read_text() for path in folder.iterdir()}
+    assert len(after.pop("foretrain_session_secret")) >= 32
+    assert after == before
+
+
+def test_half_a_set_is_left_as_it_is(tmp_path: Path) -> None:
+    make_secrets(tmp_path)
+    (tmp_path / "secrets" / "valkey.conf").unlink()
+    (tmp_path / "secrets" / "foretrain_session_secret").unlink()
+    again = make_secrets(tmp_path)
+    assert again.returncode == 1
+    assert "nothing written" in again.stderr
+    assert not (tmp_path / "secrets" / "foretrain_session_secret").exists()
+
+
 def test_the_folder_is_closed_to_other_users_of_the_host(tmp_path: Path) -> None:
     make_secrets(tmp_path)
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700

@@ -14,7 +14,7 @@ import structlog
 
 from core.errors import LeaseLost, StorageUnavailable
 from core.jobs import service as jobs
-from core.jobs.lifecycle import FailureReason, RequeueReason
+from core.jobs.lifecycle import WEIGHTS, FailureReason, RequeueReason
 from core.monitoring import tallies
 from core.monitoring.tallies import Tallied
 from trainer.events import (
@@ -206,7 +206,7 @@ def _attempt(bench: Bench, ledger: Ledger, lease: Lease, reins: Reins, directory
 
     logger.info("trainer_ended", ending=ending.describe(), killed=ending.killed, wish=reins.wish)
     # An earlier attempt's counts: the job is not without a result because this one came to none.
-    has_weights = job.has_weights or not uploader.published.isdisjoint(jobs.WEIGHTS)
+    has_weights = job.has_weights or not uploader.published.isdisjoint(WEIGHTS)
     outcome = judge(
         last_word,
         ending,

@@ -14,6 +14,7 @@ from core.jobs.lifecycle import (
     FAULTS,
     MAX_PREEMPTIONS,
     REQUEUE_RULES,
+    WEIGHTS,
     FailureReason,
     JobStatus,
     RequeueReason,
@@ -93,7 +94,7 @@ def _runtime_is_used_up(session: Session, job: Job) -> bool:
 
 
 def _end_at_time_limit(session: Session, job: Job) -> JobStatus:
-    if job.best_checkpoint is not None:
+    if repository.artifacts_to_go_on_from(session, job, WEIGHTS):
         return succeed(session, job, "time_limit", None)
     message = f"The job ran for max_runtime_seconds ({job.max_runtime_seconds}) without a usable checkpoint."
     return fail(session, job, FailureReason.TIMED_OUT, message)

@@ -35,6 +35,10 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+# Stored under these names, weights are of use to the owner: a job whose time is up has come to a result.
+BEST_CHECKPOINT = "model.ckpt"
+WEIGHTS = (BEST_CHECKPOINT, "last.ckpt")
+
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {

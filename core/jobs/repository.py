@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.database import db_now, later, seconds_between
 from core.ids import new_id
 from core.jobs.events import NewEvent
-from core.jobs.lifecycle import TERMINAL, TRANSITIONS, JobStatus
+from core.jobs.lifecycle import TERMINAL, TRANSITIONS, WEIGHTS, JobStatus
 from core.monitoring import tallies
 from core.monitoring.tallies import Tallied
 from core.tables import Artifact, Dataset, Job, JobAttempt, JobEvent, JobLabel
@@ -290,8 +290,15 @@ def forget_artifacts(session: Session, job: Job, name: str) -> None:
 
 
 def complete_artifacts(session: Session, job: Job) -> None:
-    """Marks as final what the attempt stored, and what the attempt with the best checkpoint did."""
-    attempts = {job.attempt, (job.best_checkpoint or {}).get("attempt", job.attempt)}
+    """Marks as final what the attempt stored, and what the one with the best checkpoint did.
+
+    Without a best checkpoint, instead of it what the last attempt to store weights did.
+    """
+    attempts = {job.attempt}
+    if job.best_checkpoint is not None:
+        attempts.add(job.best_checkpoint.get("attempt", job.attempt))
+    else:
+        attempts.update(row.attempt for row in artifacts_to_go_on_from(session, job, WEIGHTS)[:1])
     session.execute(
         update(Artifact)
         .where(Artifact.job_id == job.id, Artifact.attempt.in_(attempts))

@@ -27,7 +27,9 @@ from core.jobs import claiming, endings, recording, repository
 from core.jobs.claim import ClaimedDataset, ClaimedJob, RegisteredArtifact, StoredCheckpoint, Wishes
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import (
+    BEST_CHECKPOINT,
     FAULTS,
+    WEIGHTS,
     FailureReason,
     JobStatus,
     RequeueReason,
@@ -43,8 +45,6 @@ from trainer.dataset.schema import DatasetMapping, DatasetProblem, DatasetSchema
 from trainer.events import ProgressReported, Resolved, StopReason
 from trainer.spec import TrainingSpec
 
-BEST_CHECKPOINT = "model.ckpt"
-WEIGHTS = (BEST_CHECKPOINT, "last.ckpt")
 RESUME_STATE = "resume.safetensors"
 # Of each attempt the last but one is kept, for the case that the last turns out to be damaged.
 OLDER_STATE = "resume-older.safetensors"

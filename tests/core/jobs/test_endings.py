@@ -41,13 +41,13 @@ def claim_again(db: Database, claimed: ClaimedJob) -> ClaimedJob:
         return claim_job(session, session.get_one(Job, claimed.job_id))
 
 
-def store_best_checkpoint(db: Database, claimed: ClaimedJob) -> None:
+def store_weights(db: Database, claimed: ClaimedJob, name: str = "model.ckpt") -> None:
     with db.sessions.begin() as session:
         service.register_checkpoint(
             session,
             claimed.job_id,
             claimed.token,
-            name="model.ckpt",
+            name=name,
             key="key",
             size_bytes=1,
             sha256="ab" * 32,
@@ -259,9 +259,10 @@ def test_a_job_whose_time_is_up_is_not_queued_again(database: Database) -> None:
     assert reason.code == "timed_out"
 
 
-def test_with_a_checkpoint_a_job_whose_time_is_up_has_succeeded(database: Database) -> None:
+@pytest.mark.parametrize("name", ["model.ckpt", "last.ckpt"])
+def test_with_weights_stored_a_job_whose_time_is_up_has_succeeded(database: Database, name: str) -> None:
     claimed = run(database, limits={"max_runtime_seconds": 60})
-    store_best_checkpoint(database, claimed)
+    store_weights(database, claimed, name)
     use_up_runtime(database, claimed, 61)
 
     assert requeue(database, claimed, RequeueReason.WORKER_LOST) is JobStatus.SUCCEEDED
@@ -269,11 +270,12 @@ def test_with_a_checkpoint_a_job_whose_time_is_up_has_succeeded(database: Databa
     assert read(database, claimed).stop_reason == "time_limit"
 
 
-def test_an_earlier_attempts_checkpoint_is_complete_when_the_time_limit_makes_it_the_result(
-    database: Database,
+@pytest.mark.parametrize("name", ["model.ckpt", "last.ckpt"])
+def test_an_earlier_attempts_weights_are_complete_when_the_time_limit_makes_them_the_result(
+    database: Database, name: str
 ) -> None:
     claimed = run(database, limits={"max_runtime_seconds": 60})
-    store_best_checkpoint(database, claimed)
+    store_weights(database, claimed, name)
     lose(database, claimed)
     second = claim_again(database, claimed)
     use_up_runtime(database, second, 61)
@@ -282,6 +284,14 @@ def test_an_earlier_attempts_checkpoint_is_complete_when_the_time_limit_makes_it
 
     with database.readers.begin() as session:
         assert session.scalars(select(Artifact.complete)).all() == [True]
+
+
+def test_a_state_to_resume_from_is_no_result(sqlite: Database) -> None:
+    claimed = run(sqlite, limits={"max_runtime_seconds": 60})
+    store_weights(sqlite, claimed, "resume.safetensors")
+    use_up_runtime(sqlite, claimed, 61)
+
+    assert requeue(sqlite, claimed, RequeueReason.WORKER_LOST) is JobStatus.FAILED
 
 
 def test_a_job_cancelled_while_it_waits_again_does_not_read_as_crashed(database: Database) -> None:

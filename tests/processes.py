@@ -52,9 +52,13 @@ def eventually(ask: Callable[[], Answer | None], seconds: float = 15.0) -> Answe
 
 
 def descendants(pid: int) -> list[int]:
-    """Children, their children and so on, as they are now."""
+    """Children, their children and so on, as they are now; none of a process that is gone."""
     found = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    for thread in threads:
         try:
             children = [int(child) for child in (thread / "children").read_text().split()]
         except (FileNotFoundError, ProcessLookupError):

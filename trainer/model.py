@@ -107,7 +107,7 @@ class ForecastModel(FastTransformer):
     def go_on_from(self, counters: dict[str, float], optimizer: dict[int, dict[str, Tensor]]) -> None:
         """Take over what an earlier run counted now, and its optimizer state once training starts."""
         self.prepare(self.plan)
-        self.tally = Tally.go_on_from(counters, self.device)
+        self.tally = Tally(self.device, counters)
         self._start = optimizer
 
     def on_train_start(self) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.dataset.schema import ColumnName
 from trainer.presets import Preset, with_preset
 
 CALENDAR_FEATURES = ("minute_of_hour", "hour_of_day", "day_of_week", "day_of_month", "month_of_year")
 DEFAULT_TARGET = "cpu_percent"
 USUAL_TARGETS = ("cpu_percent", "memory_percent", "disk_percent", "load_average")
 
-ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Quantile = Annotated[float, Field(gt=0.0, lt=1.0)]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 Normalizer = Literal["window_robust", "window_standard", "series_robust", "series_standard", "none"]

@@ -290,9 +290,9 @@ def forget_artifacts(session: Session, job: Job, name: str) -> None:
 
 
 def complete_artifacts(session: Session, job: Job) -> None:
-    """Marks as final what the attempt stored, and what the one with the best checkpoint did.
+    """Marks as final what this attempt stored, and what the attempt did whose weights are the job's result.
 
-    Without a best checkpoint, instead of it what the last attempt to store weights did.
+    That is the one with the best checkpoint or, where none was measured, the last that stored any weights.
     """
     attempts = {job.attempt}
     if job.best_checkpoint is not None:

@@ -11,7 +11,8 @@ from trainer.dataset.steps import STEP_PATTERN
 from trainer.dataset.units import conversion_between, rate_unit
 
 DatasetFormat = Literal["csv", "csv.gz", "parquet", "ndjson", "prometheus", "victoriametrics", "influx"]
-ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+# Without NUL, which no database and no header of a file holds.
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 Unit = Annotated[str, StringConstraints(max_length=40)]

@@ -9,7 +9,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from core.datasets.lifecycle import DatasetStatus
 from core.jobs.schemas import DisplayName
-from trainer.dataset.schema import DatasetFormat, DatasetMapping, DatasetProblem, DatasetSchema
+from trainer.dataset.schema import (
+    NO_OTHER_KEYS,
+    DatasetFormat,
+    DatasetMapping,
+    DatasetProblem,
+    DatasetSchema,
+)
 from trainer.dataset.steps import STEP_PATTERN, parse_frequency
 
 MAX_POINTS = 1_000_000
@@ -59,6 +65,7 @@ class DatasetPull(BaseModel):
         max_length=50,
         description="A column's name, and the PromQL that gives its values.",
         examples=[{"load_average": "node_load1"}],
+        json_schema_extra=NO_OTHER_KEYS,
     )
     start: AwareDatetime
     end: AwareDatetime

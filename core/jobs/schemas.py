@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.jobs.lifecycle import Fault, JobStatus
+from trainer.dataset.schema import NO_OTHER_KEYS
 from trainer.events import Adjustment
 from trainer.spec import TrainingSpec
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=PRINTABLE)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32, json_schema_extra=NO_OTHER_KEYS)]
 DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)]
 
 
@@ -56,7 +58,7 @@ class JobCreate(BaseModel):
 
     dataset_id: str = Field(min_length=1, max_length=40, examples=["ds_019299aabbcc7ddd8eeeffff00001111"])
     name: DisplayName | None = None
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=32)
+    labels: Labels = Field(default_factory=dict)
     priority: int = Field(0, ge=-100, le=100, strict=True, description="Higher first.")
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     limits: JobLimits = Field(default_factory=JobLimits)
@@ -68,9 +70,7 @@ class JobChange(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     revision: int = Field(ge=1, strict=True, description="The `revision` the job was read at.")
-    labels: dict[LabelKey, LabelValue] | None = Field(
-        None, max_length=32, description="These take the place of all there are."
-    )
+    labels: Labels | None = Field(None, description="These take the place of all there are.")
     priority: int | None = Field(None, ge=-100, le=100, strict=True, description="Higher first.")
 
 

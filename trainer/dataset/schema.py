@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from trainer.dataset.steps import STEP_PATTERN
 from trainer.dataset.units import conversion_between, rate_unit
@@ -13,7 +13,8 @@ from trainer.dataset.units import conversion_between, rate_unit
 DatasetFormat = Literal["csv", "csv.gz", "parquet", "ndjson", "prometheus", "victoriametrics", "influx"]
 # Without NUL, which no database and no header of a file holds.
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-
+# Of a mapping whose keys have a pattern: pydantic's schema does not say that all keys must fit it.
+NO_OTHER_KEYS: dict[str, JsonValue] = {"additionalProperties": False}
 
 Unit = Annotated[str, StringConstraints(max_length=40)]
 PresetName = Literal["node_exporter", "telegraf", "cloudwatch"]
@@ -94,7 +95,9 @@ class DatasetMapping(BaseModel):
         "metrics that this exporter is known for.",
     )
     columns: dict[ColumnName, ColumnMapping] = Field(
-        default_factory=dict, description="By the name in the file, or the one that reshaping gave it."
+        default_factory=dict,
+        description="By the name in the file, or the one that reshaping gave it.",
+        json_schema_extra=NO_OTHER_KEYS,
     )
 
     @model_validator(mode="after")

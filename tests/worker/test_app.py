@@ -91,6 +91,13 @@ class Fleet:
         file = self._folder / "pid"
         return Watch(int(eventually(lambda: file.read_text() if file.exists() else None, DEADLINE)))
 
+    def freeze(self, process: subprocess.Popen[bytes]) -> None:
+        """Between two of its writes: SQLite's only writer blocks all others for as long as it is frozen."""
+        with self.here.db.sessions.begin() as session:
+            session.connection()
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+
     def let_trainers_finish(self) -> None:
         (self._folder / "go").touch()
 
@@ -180,7 +187,7 @@ def test_a_worker_that_was_frozen_past_its_lease_changes_nothing_when_it_wakes(
     job_id = fleet.submit()
     child = fleet.child()
 
-    frozen.send_signal(signal.SIGSTOP)
+    fleet.freeze(frozen)
     fleet.start("second")
     with fleet.scheduled():
         eventually(lambda: fleet.here.job(job_id).attempt == 2, DEADLINE)

@@ -39,7 +39,7 @@ def contestant_main(run: Callable[[Fleet, argparse.Namespace], tuple[Forecasts, 
             raise ValueError(f"{asked.contestant}: forecasts of {key} are not all numbers")
     arrays = {"/".join(key): array.astype(np.float32) for key, array in forecasts.items()}
     np.savez(asked.out.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
-    facts = facts | {"versions": _versions()}
+    facts = facts | {"versions": versions()}
     asked.out.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -54,7 +54,8 @@ def _key(name: str) -> tuple[str, str, str]:
     return weights, group, part
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the libraries that decide a figure, those that are installed here."""
     found = {}
     for name in ("torch", "lightning", "pytorch-lightning", "pytorch-forecasting", "neuralforecast", "darts"):
         try:

@@ -42,8 +42,8 @@ CONTESTANTS = {
     for contestant in (
         Contestant("ours", "benchmarks.ours", (HERE / "ours.py", ROOT / "trainer")),
         Contestant("baseline", "benchmarks.run_baseline", (HERE / "run_baseline.py", HERE / "baseline.py")),
-        Contestant("neuralforecast", "benchmarks.peers", (HERE / "peers.py",), peer=True),
-        Contestant("darts", "benchmarks.peers", (HERE / "peers.py",), peer=True),
+        Contestant("neuralforecast", "benchmarks.peer_forecasts", (HERE / "peer_forecasts.py",), peer=True),
+        Contestant("darts", "benchmarks.peer_forecasts", (HERE / "peer_forecasts.py",), peer=True),
     )
 }
 

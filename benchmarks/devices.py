@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.ours import spec_of, write_group
-from benchmarks.throughput import CASES, fleet_of
+from benchmarks.workloads import WORKLOADS, fleet_of
 from trainer.fit import fit
 from trainer.hardware import detect_hardware
 from trainer.keeping import RESUME_STATE, StateKeeper
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    fleet = fleet_of(options.data, CASES["W"])
+    fleet = fleet_of(options.data, WORKLOADS["W"])
     with tempfile.TemporaryDirectory() as name:
         data = write_group(fleet, "seen", Path(name))
         first = None

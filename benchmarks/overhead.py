@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.ours import spec_of, write_group
-from benchmarks.throughput import CASES, fleet_of
-from benchmarks.throughput_run import Stretch
+from benchmarks.workloads import WORKLOADS, fleet_of
 from trainer.fit import fit
 from trainer.hardware import detect_hardware
 from trainer.keeping import RESUME_STATE, StateKeeper
@@ -37,23 +36,24 @@ FIRST, LAST = 20, 120
 
 
 class StepClock:
-    """An observer that notes when the first and the last step are reported; wishes nothing."""
+    """An observer that times the steps between FIRST and LAST; wishes nothing."""
 
     def __init__(self) -> None:
-        self.stretch = Stretch(FIRST, LAST)
+        self._began_at = 0.0
+        self.step_ms = 0.0
+
+    def passed(self, step: int) -> None:
+        if step == FIRST:
+            self._began_at = time.process_time()
+        elif step == LAST:
+            self.step_ms = 1e3 * (time.process_time() - self._began_at) / (LAST - FIRST)
 
     def report(self, event: Any) -> None:
         if event.type == "metrics" and "train_loss" in event.values:
-            self.stretch.passed(event.step)
+            self.passed(event.step)
 
     def stop_wish(self) -> None:
         return None
-
-    @property
-    def step_ms(self) -> float:
-        if self.stretch.spent is None:
-            raise RuntimeError("training ended too early")
-        return 1e3 * self.stretch.spent[0] / (LAST - FIRST)
 
 
 def in_the_trainer(spec: TrainingSpec, data: DatasetFile, run: PreparedRun, folder: Path) -> float:
@@ -76,7 +76,7 @@ def in_a_bare_loop(spec: TrainingSpec, run: PreparedRun) -> float:
         model.configure_gradient_clipping(optimizer, spec.gradient_clip_val)
         optimizer.step()
         model.optimizer_zero_grad()
-        clock.stretch.passed(step)
+        clock.passed(step)
         if step == LAST:
             break
     return clock.step_ms
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    fleet = fleet_of(options.data, CASES["W"])
+    fleet = fleet_of(options.data, WORKLOADS["W"])
     print(f"{'batch':>6} {'bare ms':>9} {'trainer ms':>11} {'overhead':>9}")
     with tempfile.TemporaryDirectory() as folder:
         data = write_group(fleet, "seen", Path(folder))

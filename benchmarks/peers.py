@@ -1,198 +1,241 @@
-"""The TFTs of neuralforecast and darts on a fleet: same size, same windows.
+"""Ours and its peers in one run: windows a second in training, memory, time to the baseline's best loss.
 
-They live in an environment of their own (requirements-peers.txt), without anything of our trainer.
+    python -m benchmarks.peers --data FILE --peers-python .venv-peers/bin/python
+    python -m benchmarks.peers --data FILE --peers-python .venv-peers/bin/python --case hidden128
+
+Each in a process of its own, in turns. First each peer's quickest setting is searched (loader workers, fused
+optimizer, torch.compile) and stored; then rounds at those settings, so many seconds of steady state each. A
+window counts once its own encoder and decoder went through forward, backward and an optimizer step. Ratios
+are medians over the rounds, of the clock. Memory is the most PSS of the process and its children, over what
+the imports hold. The last line is JSON.
 """
 
 from __future__ import annotations
 
-import logging
-import math
+import argparse
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
-import warnings
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import torch
+from benchmarks import time_to_loss
+from benchmarks.memory import family_bytes
+from benchmarks.store import ROOT, RunKey, Store, code_sha256, describe_machine, machine_sha256
+from benchmarks.workloads import WORKLOADS, Workload, fleet_of
 
-from benchmarks.contestant import Forecasts, contestant_main
-from benchmarks.fleet import QUANTILES, Fleet, Part
-
-if TYPE_CHECKING:
-    import argparse
-
-Floats = npt.NDArray[np.float32]
-Group = Any  # "seen" or "new"
-
-# What is forecast of whom: calibration needs the validation tail of the servers trained on.
-ASKED: tuple[tuple[Group, Part], ...] = (("seen", "validation"), ("seen", "test"), ("new", "test"))
-QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
-
-
-def run(fleet: Fleet, asked: argparse.Namespace) -> tuple[Forecasts, dict[str, Any]]:
-    """Forecasts by weights, group and part, and what is to be told of the run."""
-    torch.set_num_threads(asked.threads)
-    for name in ("lightning.pytorch", "pytorch_lightning", "darts"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return {"neuralforecast": _neuralforecast, "darts": _darts}[asked.contestant](fleet, asked)
+HERE = Path(__file__).resolve().parent
+OURS, BASELINE = "ours", "pytorch-forecasting"
+WITH_OWN_PYTHON = ("neuralforecast", "darts")
+CONTESTANTS = (OURS, BASELINE, *WITH_OWN_PYTHON)
+# Tried one after the other, each on top of what was quicker before it.
+OPTIONS: tuple[dict[str, Any], ...] = ({"workers": 1}, {"workers": 2}, {"fused": True}, {"compile": True})
+SEARCH_SECONDS = 6.0
+PATIENCE_SECONDS = 240.0  # for what is not timed: imports, data, compilation
+SAMPLE_SECONDS = 0.5
+MIB = 2**20
 
 
-def _neuralforecast(fleet: Fleet, asked: argparse.Namespace) -> tuple[Forecasts, dict[str, Any]]:
-    """One model per target, the other targets as past covariates; robust scaling per window."""
-    options = {"windows_batch_size": 128, "learning_rate": 1e-3} | asked.options
-    steps = math.ceil(asked.epochs * fleet.train_windows / options["windows_batch_size"])
-    forecasts: Forecasts = {}
-    seconds = 0.0
-    for index in range(len(fleet.targets)):
-        started_at = time.monotonic()
-        forecaster = _trained_neuralforecast(fleet, index, asked.seed, steps, options)
-        seconds += time.monotonic() - started_at
-        for group, part in ASKED:
-            found = _by_neuralforecast(forecaster, fleet, index, group, part)
-            key = ("last", group, part)
-            forecasts[key] = (
-                found if index == 0 else np.concatenate([forecasts[key], found], axis=3, dtype=np.float32)
-            )
-    seen = steps * options["windows_batch_size"]
-    return forecasts, {"seconds": seconds, "windows_seen": seen, "max_steps": steps, "options": options}
+@dataclass(frozen=True)
+class Speed:
+    """What one process did."""
+
+    windows: int
+    clock: float  # seconds
+    processor: float  # seconds, without those of loader processes
+    warm_up: float  # seconds before the first step that counts
+    memory: int  # bytes, the most of the process and its children, over the imports
+    versions: dict[str, str]
+
+    @property
+    def by_clock(self) -> float:
+        """Windows a second."""
+        return self.windows / self.clock
+
+    @property
+    def by_processor(self) -> float:
+        """Windows a second of processor time."""
+        return self.windows / self.processor
 
 
-def _trained_neuralforecast(fleet: Fleet, index: int, seed: int, steps: int, options: dict[str, Any]) -> Any:
-    # Imported here: a peer is needed only where it takes part.
-    from neuralforecast import NeuralForecast  # type: ignore[import-not-found]  # noqa: PLC0415
-    from neuralforecast.losses.pytorch import MQLoss  # type: ignore[import-not-found]  # noqa: PLC0415
-    from neuralforecast.models import TFT  # type: ignore[import-not-found]  # noqa: PLC0415
+@dataclass(frozen=True)
+class Race:
+    """Who runs on what."""
 
-    others = [name for place, name in enumerate(fleet.targets) if place != index]
-    network = TFT(
-        h=fleet.horizon,
-        input_size=fleet.encoder_length,
-        hist_exog_list=others or None,
-        hidden_size=32,
-        n_head=4,
-        dropout=0.1,
-        loss=MQLoss(quantiles=list(QUANTILES)),
-        scaler_type="robust",
-        max_steps=steps,
-        random_seed=seed,
-        **options,
-        **QUIET,
-        enable_checkpointing=False,
-    )
-    forecaster = NeuralForecast(models=[network], freq=1)
-    values = fleet.table[: fleet.seen, : fleet.train_end]
-    forecaster.fit(_long(values, fleet.targets, index), val_size=0)
-    return forecaster
+    fleet_file: Path
+    fleet_sha256: str
+    workload: Workload
+    threads: int
+    peers_python: Path | None
+    log: Any
 
-
-def _by_neuralforecast(forecaster: Any, fleet: Fleet, index: int, group: Group, part: Part) -> Floats:
-    """Each window's history goes in as a series of its own: (servers, origins, horizon, 1, quantiles)."""
-    pasts = _pasts(fleet.table, fleet, group, part)
-    servers, origins = pasts.shape[:2]
-    frame = _long(pasts.reshape(-1, *pasts.shape[2:]), fleet.targets, index)
-    found = forecaster.predict(df=frame).sort_values(["unique_id", "ds"])
-    columns = [name for name in found.columns if name not in {"unique_id", "ds"}]
-    shape = (servers, origins, fleet.horizon, 1, len(QUANTILES))
-    return np.asarray(found[columns], np.float32).reshape(shape)
-
-
-def _long(values: Floats, targets: tuple[str, ...], index: int) -> pd.DataFrame:
-    """The long format of (series, steps, targets): target `index` is y."""
-    count, steps = values.shape[:2]
-    columns = {
-        "y" if place == index else name: values[:, :, place].reshape(-1) for place, name in enumerate(targets)
-    }
-    keys = {"unique_id": np.repeat(np.arange(count), steps), "ds": np.tile(np.arange(steps), count)}
-    return pd.DataFrame(keys | columns)
-
-
-def _pasts(values: Floats, fleet: Fleet, group: Group, part: Part) -> Floats:
-    """The encoder's steps of every window, (servers, origins, encoder_length, targets)."""
-    steps = fleet.origins(part)[:, None] + np.arange(-fleet.encoder_length, 0)
-    pasts: Floats = values[fleet.of(group)][:, steps]
-    return pasts
-
-
-def _darts(fleet: Fleet, asked: argparse.Namespace) -> tuple[Forecasts, dict[str, Any]]:
-    """All targets as components of one series per server, each scaled to 0-1 over its own training part."""
-    from darts.models import TFTModel  # type: ignore[import-not-found]  # noqa: PLC0415
-    from darts.utils.likelihood_models.torch import (  # type: ignore[import-not-found]  # noqa: PLC0415
-        QuantileRegression,
-    )
-
-    options = {"batch_size": 32, "lr": 1e-3} | asked.options
-    past = fleet.table[:, : fleet.train_end]
-    low = past.min(axis=1, keepdims=True)
-    scale = past.max(axis=1, keepdims=True) - low
-    scale[scale == 0] = 1.0
-    scaled = (fleet.table - low) / scale
-    started_at = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        model = TFTModel(
-            input_chunk_length=fleet.encoder_length,
-            output_chunk_length=fleet.horizon,
-            hidden_size=32,
-            hidden_continuous_size=16,
-            lstm_layers=1,
-            num_attention_heads=4,
-            dropout=0.1,
-            batch_size=options["batch_size"],
-            n_epochs=asked.epochs,
-            add_relative_index=True,
-            likelihood=QuantileRegression(quantiles=list(QUANTILES)),
-            optimizer_kwargs={"lr": options["lr"]},
-            random_state=asked.seed,
-            model_name="darts",
-            work_dir=folder,
-            save_checkpoints=True,
-            pl_trainer_kwargs=QUIET,
-        )
-        from_step = fleet.train_end - fleet.encoder_length
-        model.fit(
-            _series(scaled[: fleet.seen, : fleet.train_end]),
-            val_series=_series(scaled[: fleet.seen, from_step : fleet.validation_end]),
-            verbose=False,
-        )
-        seconds = time.monotonic() - started_at
-        best = TFTModel.load_from_checkpoint("darts", work_dir=folder, best=True)
-        forecasts: Forecasts = {
-            (weights, group, part): _by_darts(source, fleet, scaled, low, scale, group, part)
-            for weights, source in (("best", best), ("last", model))
-            for group, part in ASKED
+    def run(self, contestant: str, batch: int, seconds: float, options: dict[str, Any]) -> Speed:
+        """Raises CalledProcessError where the program fails, TimeoutExpired where it takes too long."""
+        asked: dict[str, Any] = {
+            "contestant": contestant,
+            "fleet": self.fleet_file,
+            "batch": batch,
+            "hidden": self.workload.hidden,
+            "threads": self.threads,
+            "seconds": seconds,
+            "options": json.dumps(options),
         }
-    seen = asked.epochs * fleet.train_windows
-    return forecasts, {"seconds": seconds, "windows_seen": seen, "options": options}
+        python = str(self.peers_python) if contestant in WITH_OWN_PYTHON else sys.executable
+        command = [python, "-m", "benchmarks.peer_run"]
+        command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(self.threads)}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True
+        ) as program:
+            peak = _watch(program, seconds + PATIENCE_SECONDS)
+            answer = program.stdout.read() if program.stdout else ""
+        if program.returncode:
+            raise subprocess.CalledProcessError(program.returncode, command)
+        found = json.loads(answer.strip().splitlines()[-1])
+        return Speed(memory=peak - found.pop("imported_bytes"), **found)
 
 
-def _by_darts(
-    model: Any, fleet: Fleet, scaled: Floats, low: Floats, scale: Floats, group: Group, part: Part
-) -> Floats:
-    """(servers, origins, horizon, targets, quantiles), in original units."""
-    pasts = _pasts(scaled, fleet, group, part)
-    found = model.predict(
-        n=fleet.horizon,
-        series=_series(pasts.reshape(-1, *pasts.shape[2:])),
-        batch_size=512,
-        predict_likelihood_parameters=True,
-        verbose=False,
+def _watch(program: subprocess.Popen[str], patience: float) -> int:
+    """The most memory of a program and its children until it ends. Raises TimeoutExpired, and ends it."""
+    peak, until = 0, time.monotonic() + patience
+    while True:
+        try:
+            program.wait(SAMPLE_SECONDS)
+        except subprocess.TimeoutExpired:
+            peak = max(peak, family_bytes(program.pid))
+            if time.monotonic() > until:
+                program.kill()
+                raise
+        else:
+            return peak
+
+
+def quickest_options(race: Race, contestant: str, batch: int, store: Store) -> dict[str, Any]:
+    """A peer's best setting here, searched once for the same versions, data and machine."""
+    plain = race.run(contestant, batch, SEARCH_SECONDS, {})
+    settings = {
+        "batch": batch,
+        "threads": race.threads,
+        "hidden": race.workload.hidden,
+        "versions": plain.versions,
+    }
+    code = code_sha256(HERE / "peer_run.py")
+    key = RunKey(f"settings-{contestant}", settings, race.fleet_sha256, code, machine_sha256())
+    found = store.find(key)
+    if found is None:
+        found = _searched(race, contestant, batch, plain)
+        store.keep(key, found)
+    tried = ", ".join(f"{name} {speed:.0f}" for name, speed in found["tried"].items())
+    print(
+        f"{contestant}, batch {batch}: {found['options'] or 'as it comes'} (windows/s: {tried})", flush=True
     )
-    shape = (*pasts.shape[:2], fleet.horizon, len(fleet.targets), len(QUANTILES))
-    quantiles = np.stack([one.values(copy=False) for one in found]).reshape(shape)
-    factor, shift = (array[fleet.of(group)][:, :, None, :, None] for array in (scale, low))
-    return np.asarray(quantiles * factor + shift, np.float32)
+    print(f"    {', '.join(f'{name} {one}' for name, one in plain.versions.items())}", flush=True)
+    chosen: dict[str, Any] = found["options"]
+    return chosen
 
 
-def _series(values: Floats) -> list[Any]:
-    """A darts series for each of (series, steps, targets)."""
-    from darts import TimeSeries  # type: ignore[import-not-found]  # noqa: PLC0415
+def _searched(race: Race, contestant: str, batch: int, plain: Speed) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    best = plain.by_clock
+    tried: dict[str, float] = {"as it comes": best}
+    for more in OPTIONS:
+        options = chosen | more
+        try:
+            speed = race.run(contestant, batch, SEARCH_SECONDS, options).by_clock
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            speed = 0.0  # it cannot
+        tried[json.dumps(options)] = speed
+        if speed > best:
+            chosen, best = options, speed
+    return {"options": chosen, "tried": tried}
 
-    times = pd.RangeIndex(values.shape[1])
-    return [TimeSeries.from_times_and_values(times, one.astype(np.float32)) for one in values]
+
+def race_once(
+    race: Race, batch: int, settings: dict[str, dict[str, Any]], number: int, seconds: float
+) -> dict[str, Speed]:
+    """One round, told as it goes."""
+    speeds = {}
+    for contestant, options in settings.items():
+        one = speeds[contestant] = race.run(contestant, batch, seconds, options)
+        print(
+            f"| {batch} | {number} | {contestant} | {one.by_clock:,.0f} | {one.by_processor:,.0f} "
+            f"| {one.warm_up:.1f} | {one.memory / MIB:.0f} |",
+            flush=True,
+        )
+    return speeds
+
+
+def ratio_to_fastest_peer(rounds: list[dict[str, Speed]]) -> float:
+    """The median over the rounds: ours to the quickest of the others in the same round."""
+    return median(
+        speeds[OURS].by_clock / max(one.by_clock for name, one in speeds.items() if name != OURS)
+        for speeds in rounds
+    )
+
+
+def memory_ratio(rounds: list[dict[str, Speed]]) -> float:
+    """Ours to the plain baseline's, the median of each."""
+    ours, baseline = (median(speeds[name].memory for speeds in rounds) for name in (OURS, BASELINE))
+    return ours / baseline
+
+
+def main() -> int:
+    asked = _arguments()
+    store = Store(asked.store)
+    contestants: tuple[str, ...] = CONTESTANTS
+    if asked.peers_python is None:
+        contestants = (OURS, BASELINE)
+        print("without --peers-python: neuralforecast and darts are left out", file=sys.stderr)
+    print(f"{asked.case}, {asked.threads} threads, {json.dumps(describe_machine())}", flush=True)
+    figures: dict[str, Any] = {"ratio_to_fastest_peer": {}}
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+        workload = WORKLOADS[asked.case]
+        fleet = fleet_of(asked.data, workload)
+        fleet_file = Path(folder) / "fleet.npz"
+        fleet.save(fleet_file)
+        race = Race(fleet_file, fleet.sha256(), workload, asked.threads, asked.peers_python, log)
+        settings: dict[int, dict[str, dict[str, Any]]] = {
+            batch: {OURS: {}}
+            | {name: quickest_options(race, name, batch, store) for name in contestants if name != OURS}
+            for batch in asked.batches
+        }
+        print("| batch | round | trainer | windows/s | of processor time | warm-up, s | MiB |")
+        print("|---|---|---|---|---|---|---|")
+        rounds: dict[int, list[dict[str, Speed]]] = {batch: [] for batch in asked.batches}
+        for number in range(1, asked.rounds + 1):
+            for batch in asked.batches:
+                rounds[batch].append(race_once(race, batch, settings[batch], number, asked.seconds))
+    for batch, done in rounds.items():
+        figures["ratio_to_fastest_peer"][str(batch)] = round(ratio_to_fastest_peer(done), 3)
+    if asked.time_to_loss:
+        asked.workers = settings[asked.batches[0]][BASELINE].get("workers", 0)
+        figures["time_to_loss_ratio"] = round(time_to_loss.compare(asked, store)["time_to_loss_ratio"], 3)
+    figures["memory_ratio"] = round(memory_ratio(rounds[asked.batches[-1]]), 3)
+    print(json.dumps(figures))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    time_to_loss.add_arguments(parser)
+    parser.add_argument("--peers-python", type=Path, help="Of the environment with requirements-peers.txt.")
+    parser.add_argument("--case", choices=list(WORKLOADS), default="W")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=20.0, help="Of steady state, in each round.")
+    parser.add_argument(
+        "--time-to-loss",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="The baseline's part of it takes the better part of an hour; finished runs are stored.",
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    contestant_main(run)
+    sys.exit(main())

@@ -39,8 +39,15 @@ _CODE = {
 
 
 def main() -> int:
-    asked = _arguments()
-    store = Store(asked.store)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_arguments(parser)
+    asked = parser.parse_args()
+    print(json.dumps(compare(asked, Store(asked.store))))
+    return 0
+
+
+def compare(asked: argparse.Namespace, store: Store) -> dict[str, float]:
+    """Run what is not in the store, print a line for each run, and give the medians and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         fleet = _fleet(asked, Path(folder))
     plain = {"epochs": asked.baseline_epochs, "options": {"workers": asked.workers}}
@@ -53,8 +60,7 @@ def main() -> int:
         ]
         for name in (BASELINE, OURS)
     }
-    _print_report(runs[BASELINE], runs[OURS], asked)
-    return 0
+    return _report(runs[BASELINE], runs[OURS], asked)
 
 
 def threshold_of(runs: list[dict[str, Any]]) -> float:
@@ -78,8 +84,8 @@ def seconds_to_stay_below(run: dict[str, Any], threshold: float) -> float:
     return math.inf
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `compare` reads."""
     parser.add_argument("--data", type=Path, help="Default: the synthetic fleet of `foretrain sample-data`.")
     parser.add_argument("--targets", nargs=2, default=["cpu_percent", "memory_percent"])
     parser.add_argument("--servers", type=int, default=200)
@@ -90,7 +96,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3, help="Ours; the schedule ends with the last one.")
     parser.add_argument("--options", type=json.loads, default={}, help="Other fields of our TrainingSpec.")
     parser.add_argument("--store", type=Path, default=DEFAULT_STORE)
-    return parser.parse_args()
 
 
 def _fleet(asked: argparse.Namespace, folder: Path) -> Fleet:
@@ -127,9 +132,9 @@ def _in_own_process(contestant: str, settings: dict[str, Any], fleet: Fleet) -> 
     return facts
 
 
-def _print_report(
+def _report(
     baseline: list[dict[str, Any]], ours: list[dict[str, Any]], asked: argparse.Namespace
-) -> None:
+) -> dict[str, float]:
     threshold = threshold_of(baseline)
     print("| program | seed | val_loss at the end of each epoch | s from process start |")
     print("|---|---|---|---|")
@@ -140,8 +145,7 @@ def _print_report(
         print(f"| {OURS} | {seed} | {_losses(run)} | {seconds:.1f} to two below {threshold:.4f} |")
     plain = median(seconds_to_best(run) for run in baseline)
     own = median(seconds_to_stay_below(run, threshold) for run in ours)
-    figures = {"threshold": threshold, "baseline_s": plain, "ours_s": own, "time_to_loss_ratio": own / plain}
-    print(json.dumps(figures))
+    return {"threshold": threshold, "baseline_s": plain, "ours_s": own, "time_to_loss_ratio": own / plain}
 
 
 def _losses(run: dict[str, Any]) -> str:

@@ -16,8 +16,8 @@ from trainer.network.selection import Collapsed, collapsed, input_groups, weighi
 if TYPE_CHECKING:
     from trainer.network.gating import Groups
 
-# Beyond these a kernel's tile leaves the nearest cache, and matrix products of a library are faster.
-WIDEST = 64
+# Beyond these a kernel's tile leaves the nearest cache; MOST in tile.h.
+WIDEST = 128
 MOST_VARIABLES = 32
 
 

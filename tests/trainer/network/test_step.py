@@ -12,6 +12,7 @@ from torch import Tensor
 from trainer.flat_parameters import FlatParameters
 from trainer.loss import observed_mean, quantile_loss, stacked
 from trainer.network import TrainingStep, fits_step, in_step_order
+from trainer.network.compiled import WIDEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ SHAPES: list[dict[str, Any]] = [
     {"attention_head_size": 1},
     {"causal_attention": False},
     {"hidden_size": 12, "attention_head_size": 3, "horizon": 5},
+    {"hidden_size": WIDEST, "attention_head_size": 2},
 ]
 
 

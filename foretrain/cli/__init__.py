@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from foretrain.cli import datasets, jobs, keys, login
+from foretrain.cli import datasets, jobs, keys, login, webhooks
 from foretrain.refusals import spoken_refusals
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(datasets.app, name="datasets")
 app.command("login")(login.login)
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(storage_app, name="storage")
 
 DEFAULT_DATA_DIR = Path("~/.local/share/foretrain")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foretrain.cli.remote import REFUSED, AsJson, remote_app, say, say_json, say_table, speaking
+from foretrain.cli.remote import REFUSED, AsJson, checked, remote_app, say, say_json, say_table, speaking
 
 if TYPE_CHECKING:
     from core.datasets.schemas import DatasetRead
@@ -54,18 +54,11 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Make the service pull a range from Prometheus, and print the dataset's id."""
-    from pydantic import ValidationError
-
     from core.datasets.schemas import DatasetPull
-    from foretrain.refusals import Refusal
 
     asked = {"url": source, "start": start, "end": end, "step": step, "name": name}
     queries = dict(each.partition("=")[::2] for each in query)
-    try:
-        body = DatasetPull.model_validate(asked | {"queries": queries})
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise Refusal(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}") from error
+    body = checked(DatasetPull, asked | {"queries": queries})
     _say_made(client.await_dataset(client.pull_dataset(body).id), as_json=as_json)
 
 

@@ -18,6 +18,7 @@ from foretrain.cli.remote import (
     say_table,
     speaking,
 )
+from foretrain.refusals import Refusal
 
 if TYPE_CHECKING:
     from core.jobs.schemas import JobRead
@@ -51,7 +52,7 @@ def list_jobs(
     """List jobs, newest first."""
     from itertools import islice
 
-    labels = dict(each.split(":", 1) for each in label or [] if ":" in each)
+    labels = dict(_label_of(each) for each in label or [])
     jobs = islice(client.list_jobs(status=(status or "").split(",") if status else (), labels=labels), limit)
     if as_json:
         for job in jobs:
@@ -211,6 +212,13 @@ def _show(job: JobRead, *, as_json: bool) -> None:
         f"{job.id} {job.status.value}"
         + ("" if job.status_reason is None else f": {job.status_reason.message}")
     )
+
+
+def _label_of(text: str) -> tuple[str, str]:
+    key, colon, value = text.partition(":")
+    if not (key and colon):
+        raise Refusal(f"--label takes key:value, such as team:edge, not {text!r}")
+    return key, value
 
 
 def _percent(job: JobRead) -> str:

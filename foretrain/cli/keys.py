@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from foretrain.cli.remote import ApiKey, AsJson, Url, remote_app, say, say_json, say_table, speaking_to
+from foretrain.cli.remote import (
+    ApiKey,
+    AsJson,
+    Url,
+    checked,
+    remote_app,
+    say,
+    say_json,
+    say_table,
+    speaking_to,
+)
 from foretrain.refusals import spoken_refusals
 
 app = remote_app("API keys: of a service, or with --tenant on the machine that holds its database.")
@@ -55,7 +65,7 @@ def create_key(
         if expires_in_days is not None:
             moment = datetime.now(UTC) + timedelta(days=expires_in_days)
             asked["expires_at"] = moment.isoformat()
-        made = client.create_api_key(ApiKeyCreate.model_validate(asked))
+        made = client.create_api_key(checked(ApiKeyCreate, asked))
         if as_json:
             say_json(made)
         else:

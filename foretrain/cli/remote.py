@@ -7,16 +7,18 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from foretrain.refusals import spoken_refusals
+from foretrain.refusals import Refusal, spoken_refusals
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from foretrain.client import Client, ServiceProblem
+
+Body = TypeVar("Body", bound="BaseModel")
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed; 2 wrong use; 3 the service refused; 4 nobody answered; "
@@ -84,6 +86,21 @@ def speaking_to(url: str | None, api_key: str | None) -> Iterator[Client]:
             _end(NOT_ENDED, str(error))
         except KeyboardInterrupt:
             _end(INTERRUPTED, "interrupted; what runs on the service goes on")
+
+
+def checked(model: type[Body], asked: dict[str, Any]) -> Body:
+    """What is to be sent. Raises Refusal with the place, the value and what is allowed."""
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(asked)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        value = problem["input"]
+        # What is wrong with a whole is said by the message; the whole would bury it.
+        wrong = f", not {value!r}" if isinstance(value, str | int | float) else ""
+        raise Refusal(f"{place}: {problem['msg']}{wrong}") from error
 
 
 def _refusal(problem: ServiceProblem) -> str:

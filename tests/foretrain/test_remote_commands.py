@@ -134,6 +134,54 @@ def test_a_key_is_made_listed_and_revoked_over_http(command: Command) -> None:
     assert (seen[0], revoked[0], unseen[0]) == (0, 0, 3)
 
 
+def test_an_unknown_scope_is_named_beside_the_known_ones(command: Command) -> None:
+    code, _, errors = command("keys", "create", "--scopes", "jobs:read,jobs:sing")
+
+    assert code == 2
+    assert "jobs:sing" in errors
+    assert "datasets:write" in errors
+
+
+def test_a_label_without_a_colon_does_not_list_every_job(command: Command) -> None:
+    code, printed, errors = command("jobs", "list", "--label", "edge")
+
+    assert (code, printed) == (2, "")
+    assert "key:value" in errors
+    assert "'edge'" in errors
+
+
+def test_a_webhook_is_made_changed_tested_rotated_and_removed(command: Command) -> None:
+    code, made, errors = command(
+        "webhooks", "create", "https://hooks.example.org/a", "--event", "job.succeeded", "--name", "pager"
+    )
+    assert code == 0, errors
+    webhook_id, secret = made.split()
+    _, listed, _ = command("webhooks", "list", "--json")
+    assert [json.loads(line)["id"] for line in listed.splitlines()] == [webhook_id]
+    _, delivery_id, _ = command("webhooks", "test", webhook_id)
+    _, replayed_id, _ = command("webhooks", "replay", delivery_id.strip())
+    _, sent, _ = command("webhooks", "deliveries", webhook_id, "--json")
+    assert {delivery_id.strip(), replayed_id.strip()} == {
+        json.loads(line)["id"] for line in sent.splitlines()
+    }
+    _, rotated, _ = command("webhooks", "rotate", webhook_id, "--overlap-seconds", "0")
+    assert rotated.strip() not in ("", secret)
+    _, changed, _ = command("webhooks", "update", webhook_id, "--disable")
+    shown = json.loads(command("webhooks", "show", webhook_id)[1])
+    assert json.loads(changed) == shown
+    assert (shown["enabled"], shown["name"], shown["event_types"]) == (False, "pager", ["job.succeeded"])
+
+    assert command("webhooks", "delete", webhook_id)[0] == 0
+    assert command("webhooks", "show", webhook_id)[0] == 3
+
+
+def test_an_unknown_event_type_is_refused_before_it_is_sent(command: Command) -> None:
+    code, _, errors = command("webhooks", "create", "https://hooks.example.org/a", "--event", "job.sang")
+
+    assert code == 2
+    assert "job.sang" in errors
+
+
 def test_a_login_is_kept_for_its_owner_alone_and_for_its_address_only(
     running: Running, tmp_path: Path
 ) -> None:

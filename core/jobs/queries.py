@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Row, Select, exists, func, literal, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import Session, aliased
 
 from core.database import UtcDateTime, db_now, seconds_between
@@ -206,26 +215,55 @@ def log_key(chunk: JobLogChunk) -> Key:
     return chunk.attempt, chunk.seq
 
 
-def metrics(
-    session: Session, job_id: str, names: Sequence[str] | None, from_step: int, attempt: int | None
-) -> Sequence[Row[*tuple[Any, ...]]]:
-    """By name and step; without `attempt`, of each step the latest attempt's.
+@dataclass(frozen=True)
+class MetricRange:
+    """Which numbers of a job; `names` and `attempt` None: of every name, of all attempts."""
 
-    Plain columns, for there may be a hundred thousand.
+    names: Sequence[str] | None = None
+    from_step: int = 0
+    attempt: int | None = None
+
+    def of(self, job_id: str) -> list[ColumnElement[bool]]:
+        conditions = [JobMetric.job_id == job_id, JobMetric.step >= self.from_step]
+        if self.names is not None:
+            conditions.append(JobMetric.name.in_(self.names))
+        if self.attempt is not None:
+            conditions.append(JobMetric.attempt == self.attempt)
+        return conditions
+
+
+class MetricRow(NamedTuple):
+    """As the database has it; only of those that are shown the instant is read, by `metric_instant`."""
+
+    name: str
+    step: int
+    attempt: int
+    epoch: int
+    value: float | None
+    created_at: Any
+
+
+def metrics(session: Session, job_id: str, asked: MetricRange) -> Sequence[tuple[Any, ...]]:
+    """The fields of a MetricRow, by name, step and attempt.
+
+    From the driver itself: there may be a hundred thousand, and SQLAlchemy's rows cost more than the reading.
     """
-    statement = select(*_METRIC).where(JobMetric.job_id == job_id, JobMetric.step >= from_step)
-    if names is not None:
-        statement = statement.where(JobMetric.name.in_(names))
-    if attempt is not None:
-        statement = statement.where(JobMetric.attempt == attempt)
-    ordered = statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)
-    rows: list[Any] = list(session.execute(ordered))
-    # A row gives way to the next where that is the same step's, of a later attempt.
-    return [row for row, following in zip_longest(rows, rows[1:]) if not _is_same_step(row, following)]
+    order = (JobMetric.name, JobMetric.step, JobMetric.attempt)
+    found = session.connection().execute(select(*_METRIC).where(*asked.of(job_id)).order_by(*order))
+    rows: Sequence[tuple[Any, ...]] = found.cursor.fetchall() if found.cursor else []
+    found.close()
+    return rows
 
 
-def _is_same_step(row: Row[*tuple[Any, ...]], following: Row[*tuple[Any, ...]] | None) -> bool:
-    return following is not None and row[:2] == following[:2]
+def metric_instant(session: Session, created_at: Any) -> datetime | None:
+    """Of the instant in a row of `metrics`."""
+    return UtcDateTime().process_result_value(created_at, session.get_bind().dialect)
+
+
+def metrics_mark(session: Session, job_id: str, asked: MetricRange) -> tuple[int, ...]:
+    """Another one as soon as there are more numbers; what is written again, by a resend, is the same."""
+    counted = select(func.count(), func.max(JobMetric.step), func.max(JobMetric.attempt))
+    return tuple(number or 0 for number in session.execute(counted.where(*asked.of(job_id))).one())
 
 
 def artifacts(session: Session, job_id: str) -> Sequence[Artifact]:

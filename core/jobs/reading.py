@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
@@ -16,6 +18,7 @@ from core.errors import ArtifactNotFound, NotFound
 from core.jobs import queries
 from core.jobs.lifecycle import JobStatus, is_terminal
 from core.jobs.line import Line, queue_place, read_line
+from core.jobs.queries import MetricRange, MetricRow
 from core.jobs.schemas import (
     ArtifactRead,
     AttemptRead,
@@ -32,6 +35,11 @@ from core.jobs.schemas import (
 from core.pages import DEFAULT_LIMIT, Page, cut_page
 from core.tables import Artifact, Job
 
+if TYPE_CHECKING:
+    from trainer.thinning import Floats, Places
+
+ALL_METRICS = MetricRange()
+_STEP, _VALUE = (MetricRow._fields.index(name) for name in ("step", "value"))
 STALLED_AFTER = timedelta(seconds=15)  # three heartbeats
 LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel", "pause", "resume", "retry")
 _SHOWN_COLUMNS = tuple(name for name in JobRead.model_fields if hasattr(Job, name))
@@ -164,28 +172,40 @@ def list_log_chunks(
     return Page(items=[LogChunkRead.model_validate(row) for row in shown], next_cursor=next_cursor)
 
 
+def metrics_mark(session: Session, tenant_id: str, job_id: str, asked: MetricRange) -> str:
+    """Changes with what `read_metrics` gives, and costs no reading of it. Raises NotFound."""
+    job = _find(session, tenant_id, job_id)
+    return repr((job.id, *queries.metrics_mark(session, job.id, asked)))
+
+
 def read_metrics(
     session: Session,
     tenant_id: str,
     job_id: str,
+    asked: MetricRange = ALL_METRICS,
     *,
-    names: Sequence[str] | None = None,
-    from_step: int = 0,
-    attempt: int | None = None,
-    thin: Callable[[Sequence[Row[*tuple[Any, ...]]]], Sequence[Row[*tuple[Any, ...]]]] = lambda points: (
-        points
-    ),
+    thin: Callable[[Floats], Places] = lambda values: np.arange(len(values)),
 ) -> list[MetricSeries]:
     """Every step's value of the latest attempt that reached it (or of one attempt), by name.
 
-    `thin` chooses of each series the points to be shown, before much is made of them. Raises NotFound.
+    `thin` chooses of each series' values (N) the places to be shown. Raises NotFound.
     """
     job = _find(session, tenant_id, job_id)
-    rows = queries.metrics(session, job.id, names, from_step, attempt)
-    return [
-        MetricSeries(name=name, points=[MetricPoint.model_validate(row) for row in thin([*points])])
-        for name, points in groupby(rows, key=lambda row: row.name)
-    ]
+    found = []
+    for name, rows in groupby(queries.metrics(session, job.id, asked), key=itemgetter(0)):
+        points = list(rows)
+        steps = np.fromiter((point[_STEP] for point in points), np.int64, len(points))
+        # A point gives way to the next where that is the same step's, of a later attempt.
+        latest = np.flatnonzero(np.diff(steps, append=-1))
+        values = np.array([point[_VALUE] for point in points], np.float64)  # NaN where not finite
+        shown = [MetricRow(*points[place]) for place in latest[thin(values[latest])]]
+        found.append(MetricSeries(name=name, points=[_metric_point(session, row) for row in shown]))
+    return found
+
+
+def _metric_point(session: Session, row: MetricRow) -> MetricPoint:
+    at = queries.metric_instant(session, row.created_at)
+    return MetricPoint.model_validate(row._replace(created_at=at))
 
 
 def list_artifacts(session: Session, tenant_id: str, job_id: str) -> list[ArtifactRead]:

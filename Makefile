@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-quick test-proxy test-pages screenshots chaos chaos-proof fuzz check bench load format install secrets clean
+.PHONY: demo test test-quick test-proxy test-pages screenshots chaos chaos-proof fuzz check bench bench-quality load format install secrets clean
 
 install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
@@ -67,13 +67,21 @@ check: $(STAMP)
 	$(BIN)/hadolint Dockerfile.gpu
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
-# Hours. Finished runs are kept in benchmarks/runs: what was cut off goes on. With PEERS_PYTHON, the interpreter
-# of an environment with benchmarks/requirements-peers.txt, neuralforecast and darts take part too.
-BENCH_DATA ?= ../shared/data/google_vms_24h.parquet
-bench: $(STAMP)
+# Ours and the peers side by side: an hour, and the time to loss as long again for whoever has no finished runs of it in
+# benchmarks/runs. BENCH_DATA is a Parquet file of servers (benchmarks/README.md); without it the sample data.
+PEERS := .venv-peers
+bench: $(STAMP) $(PEERS)/.installed
+	$(BIN)/python -m benchmarks.peers --peers-python $(PEERS)/bin/python $(if $(BENCH_DATA),--data $(BENCH_DATA))
+
+# Hours. The three phases; with BENCH_DATA also how good the forecasts are.
+bench-quality: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python -m benchmarks.phases
-	$(BIN)/python -m benchmarks.quality --data $(BENCH_DATA) \
-	  $(if $(PEERS_PYTHON),--peers-python $(PEERS_PYTHON),--contestants ours baseline)
+	$(if $(BENCH_DATA),$(BIN)/python -m benchmarks.quality --data $(BENCH_DATA) --peers-python $(PEERS)/bin/python)
+
+$(PEERS)/.installed: benchmarks/requirements-peers.txt constraints.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements-peers.txt
+	touch $@
 
 # Some minutes, and 5 GB of disk. With LOAD_POSTGRES, the URL of an empty Postgres database, that is measured too;
 # with MLFLOW_PYTHON, the interpreter of an environment with benchmarks/requirements-mlflow.txt, MLflow beside ours.

@@ -43,6 +43,7 @@ def fleet_of(data: Path | None, workload: Workload) -> Fleet:
             TARGETS,
             servers=SERVERS,
             new=0,
+            test=0.0,
             encoder_length=workload.encoder_length,
             horizon=workload.horizon,
         )

@@ -67,11 +67,13 @@ class Populated:
 
 
 @contextmanager
-def open_populated(url: str, folder: Path) -> Iterator[Populated]:
-    """A fresh database at `url`, migrated; objects lie in `folder`, as `run_api` has them."""
+def open_populated(
+    url: str, folder: Path, storage_url: str | None = None, **credentials: str
+) -> Iterator[Populated]:
+    """A fresh database at `url`, migrated; objects lie in `folder`, as `run_api` has them, or elsewhere."""
     migrations.upgrade(url)
     db = connect(url)
-    storage = open_storage((folder / "objects").as_uri())
+    storage = open_storage(storage_url or (folder / "objects").as_uri(), **credentials)
     with db.sessions.begin() as session:
         key = create_key(session, "load", list(Scope))[1]
         caller = authenticate(session, key)

@@ -39,10 +39,15 @@ chaos-proof: $(STAMP)
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seed $(SEED)
 
-# With programs of Debian's own, installed here where they are missing.
+# A program of Debian's own, $(1), out of its package $(2), where it is missing.
+define debian
+	@command -v $(1) >/dev/null || { test "$$(id -u)" = 0 || { echo "make $@ needs $(1): apt-get install $(2), as root" >&2; exit 1; }; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $(2); }
+endef
+
 test-proxy: $(STAMP)
-	command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
-	command -v nginx >/dev/null || apt-get install -y --no-install-recommends nginx-light
+	$(call debian,promtool,prometheus)
+	$(call debian,nginx,nginx-light)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/debian/prometheus_server.py tests/debian/nginx_proxy.py
 	promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	promtool check rules deploy/prometheus/alerts.yml
@@ -50,12 +55,12 @@ test-proxy: $(STAMP)
 
 # The pages in Debian's Chromium, on a real service; pictures of them stay in build/pages.
 test-pages: $(STAMP)
-	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	$(call debian,chromium,chromium)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/pages/jobs.py tests/pages/every_page.py
 
 # The README's pictures, anew: starts a service, trains some minutes, writes docs/screenshots.
 screenshots: $(STAMP)
-	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	$(call debian,chromium,chromium)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screenshots
 
 check: $(STAMP)

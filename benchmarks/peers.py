@@ -202,7 +202,12 @@ def main() -> int:
         # The smaller the batch, the more a setting can save.
         settings: dict[str, dict[str, Any]] = {OURS: {}}
         for name in contestants[1:]:
-            settings[name] = quickest_options(race, name, min(asked.batches), store)
+            found = (
+                quickest_options(race, name, min(asked.batches), store)
+                if asked.search
+                else asked.peer_options
+            )
+            settings[name] = found
         print("| batch | round | trainer | windows/s | of processor time | warm-up, s | MiB |")
         print("|---|---|---|---|---|---|---|")
         rounds: dict[int, list[dict[str, Speed]]] = {batch: [] for batch in asked.batches}
@@ -225,6 +230,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers-python", type=Path, help="Of the environment with requirements-peers.txt.")
     parser.add_argument("--case", choices=list(WORKLOADS), default="W")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--search", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--peer-options", type=json.loads, default={}, help='Without a search, such as {"fused": true}.'
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20.0, help="Of steady state, in each round.")
     parser.add_argument(

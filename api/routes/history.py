@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import Query, Request, Response
 
 from api.dependencies import Cursor, IfNoneMatch, JobId, JobsReader, Limit, Service
-from api.downsampling import keep_extremes
-from api.etags import polled_response, weak_etag
+from api.etags import is_held, not_modified, polled_response, weak_etag
 from api.openapi import answers, header, json_answer
 from api.query_lists import comma_separated
 from api.strict_route import strict_router
@@ -134,6 +132,10 @@ def read_metrics(
 ) -> Response:
     """Losses, rates and speed by optimizer step. A long series is thinned, but its spikes stay."""
     with resources.db.readers.begin() as session:
+        mark = reading.metrics_mark(session, caller.tenant_id, job_id)
+        etag = weak_etag(f"{mark}?{request.url.query}")
+        if is_held(request, etag):
+            return not_modified(etag)
         series = reading.read_metrics(
             session,
             caller.tenant_id,
@@ -141,7 +143,7 @@ def read_metrics(
             names=comma_separated(names),
             from_step=from_step,
             attempt=attempt,
-            thin=partial(keep_extremes, max_points=max_points),
+            max_points=max_points,
         )
     body = Page(items=series, next_cursor=None).model_dump_json()
-    return polled_response(request, body, weak_etag(body))
+    return polled_response(request, body, etag)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Row, Select, exists, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tuple_, union_all
 from sqlalchemy.orm import Session, aliased
 
 from core.database import UtcDateTime, db_now, seconds_between
@@ -20,10 +20,9 @@ from core.tables import Artifact, Job, JobAttempt, JobEvent, JobLabel, JobLogChu
 if TYPE_CHECKING:
     from core.jobs.reading import JobFilter
 
-_METRIC = (
-    *(JobMetric.name, JobMetric.step, JobMetric.attempt),
-    *(JobMetric.epoch, JobMetric.value, JobMetric.created_at),
-)
+# Step, epoch, value, attempt, and the instant in the database's own form.
+RawPoint = tuple[int, int, float | None, int, object]
+_METRIC = (JobMetric.step, JobMetric.epoch, JobMetric.value, JobMetric.attempt, JobMetric.created_at)
 
 
 def find_job(session: Session, tenant_id: str, job_id: str) -> Job | None:
@@ -206,26 +205,39 @@ def log_key(chunk: JobLogChunk) -> Key:
     return chunk.attempt, chunk.seq
 
 
-def metrics(
-    session: Session, job_id: str, names: Sequence[str] | None, from_step: int, attempt: int | None
-) -> Sequence[Row[*tuple[Any, ...]]]:
-    """By name and step; without `attempt`, of each step the latest attempt's.
+def metric_names(session: Session, job_id: str) -> list[str]:
+    """In order; one step into the index for each, however long the series are."""
+    names: list[str] = []
+    next_name = select(func.min(JobMetric.name)).where(JobMetric.job_id == job_id)
+    name: str | None = session.scalar(next_name)
+    while name is not None:
+        names.append(name)
+        name = session.scalar(next_name.where(JobMetric.name > name))
+    return sorted(names)
 
-    Plain columns, for there may be a hundred thousand.
+
+def metric(
+    session: Session, job_id: str, name: str, from_step: int, attempt: int | None
+) -> Sequence[RawPoint]:
+    """One series by step, and of a step by attempt, as the driver hands it out; see `metric_instant`.
+
+    There may be a hundred thousand, of which a thousand are shown: a row of the library's for each takes
+    as long as the driver's whole work.
     """
-    statement = select(*_METRIC).where(JobMetric.job_id == job_id, JobMetric.step >= from_step)
-    if names is not None:
-        statement = statement.where(JobMetric.name.in_(names))
+    statement = select(*_METRIC).where(
+        JobMetric.job_id == job_id, JobMetric.name == name, JobMetric.step >= from_step
+    )
     if attempt is not None:
         statement = statement.where(JobMetric.attempt == attempt)
-    ordered = statement.order_by(JobMetric.name, JobMetric.step, JobMetric.attempt)
-    rows: list[Any] = list(session.execute(ordered))
-    # A row gives way to the next where that is the same step's, of a later attempt.
-    return [row for row, following in zip_longest(rows, rows[1:]) if not _is_same_step(row, following)]
+    result = session.connection().execute(statement.order_by(JobMetric.step, JobMetric.attempt))
+    with closing(result):
+        rows: Sequence[RawPoint] = [] if result.cursor is None else result.cursor.fetchall()
+    return rows
 
 
-def _is_same_step(row: Row[*tuple[Any, ...]], following: Row[*tuple[Any, ...]] | None) -> bool:
-    return following is not None and row[:2] == following[:2]
+def metric_instant(session: Session, raw: object) -> datetime | None:
+    """What a raw point's `created_at` stands for."""
+    return UtcDateTime().process_result_value(raw, session.get_bind().dialect)
 
 
 def artifacts(session: Session, job_id: str) -> Sequence[Artifact]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Row
@@ -31,6 +30,7 @@ from core.jobs.schemas import (
 )
 from core.pages import DEFAULT_LIMIT, Page, cut_page
 from core.tables import Artifact, Job
+from trainer.thinning import keep_extremes
 
 STALLED_AFTER = timedelta(seconds=15)  # three heartbeats
 LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel", "pause", "resume", "retry")
@@ -164,6 +164,15 @@ def list_log_chunks(
     return Page(items=[LogChunkRead.model_validate(row) for row in shown], next_cursor=next_cursor)
 
 
+def metrics_mark(session: Session, tenant_id: str, job_id: str) -> str:
+    """Changes with each write of the job's metrics, and costs no reading of them. Raises NotFound.
+
+    Ask before the metrics themselves: what is written in between is then news at the next look.
+    """
+    job = _find(session, tenant_id, job_id)
+    return f"{job.id}-{job.metric_writes}"
+
+
 def read_metrics(
     session: Session,
     tenant_id: str,
@@ -172,20 +181,40 @@ def read_metrics(
     names: Sequence[str] | None = None,
     from_step: int = 0,
     attempt: int | None = None,
-    thin: Callable[[Sequence[Row[*tuple[Any, ...]]]], Sequence[Row[*tuple[Any, ...]]]] = lambda points: (
-        points
-    ),
+    max_points: int | None = None,
 ) -> list[MetricSeries]:
     """Every step's value of the latest attempt that reached it (or of one attempt), by name.
 
-    `thin` chooses of each series the points to be shown, before much is made of them. Raises NotFound.
+    Of a series longer than `max_points` the extremes of each stretch. Raises NotFound.
     """
     job = _find(session, tenant_id, job_id)
-    rows = queries.metrics(session, job.id, names, from_step, attempt)
-    return [
-        MetricSeries(name=name, points=[MetricPoint.model_validate(row) for row in thin([*points])])
-        for name, points in groupby(rows, key=lambda row: row.name)
-    ]
+    there = queries.metric_names(session, job.id)
+    series = (
+        MetricSeries(name=name, points=_points(session, job, name, from_step, attempt, max_points))
+        for name in there
+        if names is None or name in names
+    )
+    return [one for one in series if one.points]
+
+
+def _points(
+    session: Session, job: Job, name: str, from_step: int, attempt: int | None, max_points: int | None
+) -> list[MetricPoint]:
+    rows = queries.metric(session, job.id, name, from_step, attempt)
+    if job.attempt > 1:
+        # A step's place is that of its first attempt, and its value that of its last.
+        rows = list({row[0]: row for row in rows}.values())
+    if max_points is not None and len(rows) > max_points:
+        rows = [rows[place] for place in keep_extremes([row[2] for row in rows], max_points)]
+    return [_point(session, row) for row in rows]
+
+
+def _point(session: Session, row: queries.RawPoint) -> MetricPoint:
+    step, epoch, value, attempt, created_at = row
+    instant = queries.metric_instant(session, created_at)
+    return MetricPoint.model_validate(
+        {"step": step, "epoch": epoch, "value": value, "attempt": attempt, "created_at": instant}
+    )
 
 
 def list_artifacts(session: Session, tenant_id: str, job_id: str) -> list[ArtifactRead]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from trainer.dataset.errors import problem
 from trainer.dataset.schema import SeriesValues
 from trainer.dataset.series import load_series
+from trainer.thinning import keep_extremes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,29 +36,14 @@ def read_values(
         raise problem("unknown_series", f"There is no series {series!r}.")
     place = 0 if series is None else data.series_names.index(series)
     rows = slice(int(data.offsets[place]), int(data.offsets[place + 1]))
-    values = np.where(data.observed[column][rows], data.values[column][rows], np.nan)
-    kept = _extremes(values, max_points)
+    measured = np.where(data.observed[column][rows], data.values[column][rows], np.nan)
+    values = [None if math.isnan(value) else value for value in measured.tolist()]
+    kept = keep_extremes(values, max_points)
     return SeriesValues(
         series=data.series_names[place],
         column=column,
         step_count=len(values),
         times=(data.times[rows][kept] / 1e6).tolist(),
-        values=[None if np.isnan(value) else float(f"{value:.7g}") for value in values[kept]],
+        values=[None if (value := values[place]) is None else float(f"{value:.7g}") for place in kept],
         series_names=data.series_names[:MOST_NAMES],
     )
-
-
-def _extremes(values: npt.NDArray[np.floating], most: int) -> npt.NDArray[np.int64]:
-    """Places of at most so many values: of each run the lowest, the highest and a gap, and both ends."""
-    if len(values) <= most:
-        return np.arange(len(values))
-    edges = np.linspace(0, len(values), max(1, (most - 2) // 3) + 1).astype(np.int64)
-    kept = {0, len(values) - 1}
-    for start, end in pairwise(edges):
-        run = values[start:end]
-        missing = np.isnan(run)
-        if missing.any():
-            kept.add(int(start + np.argmax(missing)))
-        if not missing.all():
-            kept |= {int(start + np.nanargmin(run)), int(start + np.nanargmax(run))}
-    return np.array(sorted(kept))

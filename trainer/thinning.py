@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.floating]
-Places = npt.NDArray[np.int64]
+from collections.abc import Sequence
 
 
-def keep_extremes(values: Floats, max_points: int) -> Places:
-    """Places of at most `max_points` of the values (N), ascending, the same ones at every call.
+def keep_extremes(values: Sequence[float | None], max_points: int) -> list[int]:
+    """Places of at most `max_points` of the values, ascending, the same ones at every call.
 
-    NaN stands for what was not finite or not measured. The first and the last stay; what lies between is cut
-    into runs of equal length, and of each run the lowest and the highest stay (of equal ones the first), and
-    the first NaN, since that is a spike too. `max_points` is at least 8.
+    None stands for a value that is missing or was not finite. The first and the last value stay; what lies
+    between is cut into runs of equal length, and of each run the lowest and the highest stay, and the first
+    None, since that is a spike too. `max_points` is at least 8.
     """
     if len(values) <= max_points:
-        return np.arange(len(values))
-    gaps = np.isnan(values)
-    inner = len(values) - 2
-    runs = (max_points - 2) // (3 if gaps.any() else 2)
-    starts = 1 + np.arange(runs) * inner // runs
-    run_of = np.repeat(np.arange(runs), np.diff(starts, append=inner + 1))
-    kept = [np.array([0, len(values) - 1]), _first_of_each(gaps[1:-1], run_of)]
-    for extreme, worst in ((np.minimum, np.inf), (np.maximum, -np.inf)):
-        filled = np.where(gaps, worst, values)[1:-1]
-        found = filled == extreme.reduceat(filled, starts - 1)[run_of]
-        kept.append(_first_of_each(found & ~gaps[1:-1], run_of))
-    return np.unique(np.concatenate(kept))
+        return list(range(len(values)))
+    inner_count = len(values) - 2
+    run_count = (max_points - 2) // (3 if None in values else 2)
+    kept = {0, len(values) - 1}
+    for run in range(run_count):
+        start = 1 + run * inner_count // run_count
+        end = 1 + (run + 1) * inner_count // run_count
+        kept.update(start + place for place in _extremes(values[start:end]))
+    return sorted(kept)
 
 
-def _first_of_each(marked: npt.NDArray[np.bool_], run_of: Places) -> Places:
-    """The first marked place of each run that has one; places between the ends start with 1."""
-    places = np.flatnonzero(marked)
-    return places[np.unique(run_of[places], return_index=True)[1]] + 1
+def _extremes(run: Sequence[float | None]) -> set[int]:
+    """Whole passes by the interpreter's own functions, not a loop: there may be a hundred thousand values."""
+    finite = [value for value in run if value is not None]
+    # The earlier of two equal values, so that a flat run keeps one point.
+    kept = {run.index(min(finite)), run.index(max(finite))} if finite else set()
+    return kept if len(finite) == len(run) else {*kept, run.index(None)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import Query, Request, Response
@@ -13,10 +12,8 @@ from api.openapi import answers, header, json_answer
 from api.query_lists import comma_separated
 from api.strict_route import strict_router
 from core.jobs import reading
-from core.jobs.queries import MetricRange
 from core.jobs.schemas import AttemptRead, EventRead, LogChunkRead, MetricSeries
 from core.pages import DEFAULT_LIMIT, Page
-from trainer.thinning import keep_extremes
 
 MAX_STEP = 2**53
 router = strict_router("jobs")
@@ -134,14 +131,19 @@ def read_metrics(
     _if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Losses, rates and speed by optimizer step. A long series is thinned, but its spikes stay."""
-    asked = MetricRange(comma_separated(names), from_step, attempt)
     with resources.db.readers.begin() as session:
-        mark = reading.metrics_mark(session, caller.tenant_id, job_id, asked)
-        etag = weak_etag(f"{mark} {asked} {max_points}")
+        mark = reading.metrics_mark(session, caller.tenant_id, job_id)
+        etag = weak_etag(f"{mark}?{request.url.query}")
         if is_held(request, etag):
             return not_modified(etag)
         series = reading.read_metrics(
-            session, caller.tenant_id, job_id, asked, thin=partial(keep_extremes, max_points=max_points)
+            session,
+            caller.tenant_id,
+            job_id,
+            names=comma_separated(names),
+            from_step=from_step,
+            attempt=attempt,
+            max_points=max_points,
         )
     body = Page(items=series, next_cursor=None).model_dump_json()
     return polled_response(request, body, etag)

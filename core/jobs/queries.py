@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    exists,
-    func,
-    literal,
-    select,
-    tuple_,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tuple_, union_all
 from sqlalchemy.orm import Session, aliased
 
 from core.database import UtcDateTime, db_now, seconds_between
@@ -29,10 +20,9 @@ from core.tables import Artifact, Job, JobAttempt, JobEvent, JobLabel, JobLogChu
 if TYPE_CHECKING:
     from core.jobs.reading import JobFilter
 
-_METRIC = (
-    *(JobMetric.name, JobMetric.step, JobMetric.attempt),
-    *(JobMetric.epoch, JobMetric.value, JobMetric.created_at),
-)
+# Step, epoch, value, attempt, and the instant in the database's own form.
+RawPoint = tuple[int, int, float | None, int, object]
+_METRIC = (JobMetric.step, JobMetric.epoch, JobMetric.value, JobMetric.attempt, JobMetric.created_at)
 
 
 def find_job(session: Session, tenant_id: str, job_id: str) -> Job | None:
@@ -215,55 +205,39 @@ def log_key(chunk: JobLogChunk) -> Key:
     return chunk.attempt, chunk.seq
 
 
-@dataclass(frozen=True)
-class MetricRange:
-    """Which numbers of a job; `names` and `attempt` None: of every name, of all attempts."""
-
-    names: Sequence[str] | None = None
-    from_step: int = 0
-    attempt: int | None = None
-
-    def of(self, job_id: str) -> list[ColumnElement[bool]]:
-        conditions = [JobMetric.job_id == job_id, JobMetric.step >= self.from_step]
-        if self.names is not None:
-            conditions.append(JobMetric.name.in_(self.names))
-        if self.attempt is not None:
-            conditions.append(JobMetric.attempt == self.attempt)
-        return conditions
+def metric_names(session: Session, job_id: str) -> list[str]:
+    """In order; one step into the index for each, however long the series are."""
+    names: list[str] = []
+    next_name = select(func.min(JobMetric.name)).where(JobMetric.job_id == job_id)
+    name: str | None = session.scalar(next_name)
+    while name is not None:
+        names.append(name)
+        name = session.scalar(next_name.where(JobMetric.name > name))
+    return sorted(names)
 
 
-class MetricRow(NamedTuple):
-    """As the database has it; only of those that are shown the instant is read, by `metric_instant`."""
+def metric(
+    session: Session, job_id: str, name: str, from_step: int, attempt: int | None
+) -> Sequence[RawPoint]:
+    """One series by step, and of a step by attempt, as the driver hands it out; see `metric_instant`.
 
-    name: str
-    step: int
-    attempt: int
-    epoch: int
-    value: float | None
-    created_at: Any
-
-
-def metrics(session: Session, job_id: str, asked: MetricRange) -> Sequence[tuple[Any, ...]]:
-    """The fields of a MetricRow, by name, step and attempt.
-
-    From the driver itself: there may be a hundred thousand, and SQLAlchemy's rows cost more than the reading.
+    There may be a hundred thousand, of which a thousand are shown: a row of the library's for each takes
+    as long as the driver's whole work.
     """
-    order = (JobMetric.name, JobMetric.step, JobMetric.attempt)
-    found = session.connection().execute(select(*_METRIC).where(*asked.of(job_id)).order_by(*order))
-    rows: Sequence[tuple[Any, ...]] = found.cursor.fetchall() if found.cursor else []
-    found.close()
+    statement = select(*_METRIC).where(
+        JobMetric.job_id == job_id, JobMetric.name == name, JobMetric.step >= from_step
+    )
+    if attempt is not None:
+        statement = statement.where(JobMetric.attempt == attempt)
+    result = session.connection().execute(statement.order_by(JobMetric.step, JobMetric.attempt))
+    with closing(result):
+        rows: Sequence[RawPoint] = [] if result.cursor is None else result.cursor.fetchall()
     return rows
 
 
-def metric_instant(session: Session, created_at: Any) -> datetime | None:
-    """Of the instant in a row of `metrics`."""
-    return UtcDateTime().process_result_value(created_at, session.get_bind().dialect)
-
-
-def metrics_mark(session: Session, job_id: str, asked: MetricRange) -> tuple[int, ...]:
-    """Another one as soon as there are more numbers; what is written again, by a resend, is the same."""
-    counted = select(func.count(), func.max(JobMetric.step), func.max(JobMetric.attempt))
-    return tuple(number or 0 for number in session.execute(counted.where(*asked.of(job_id))).one())
+def metric_instant(session: Session, raw: object) -> datetime | None:
+    """What a raw point's `created_at` stands for."""
+    return UtcDateTime().process_result_value(raw, session.get_bind().dialect)
 
 
 def artifacts(session: Session, job_id: str) -> Sequence[Artifact]:

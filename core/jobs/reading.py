@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
@@ -18,7 +15,6 @@ from core.errors import ArtifactNotFound, NotFound
 from core.jobs import queries
 from core.jobs.lifecycle import JobStatus, is_terminal
 from core.jobs.line import Line, queue_place, read_line
-from core.jobs.queries import MetricRange, MetricRow
 from core.jobs.schemas import (
     ArtifactRead,
     AttemptRead,
@@ -34,12 +30,8 @@ from core.jobs.schemas import (
 )
 from core.pages import DEFAULT_LIMIT, Page, cut_page
 from core.tables import Artifact, Job
+from trainer.thinning import keep_extremes
 
-if TYPE_CHECKING:
-    from trainer.thinning import Floats, Places
-
-ALL_METRICS = MetricRange()
-_STEP, _VALUE = (MetricRow._fields.index(name) for name in ("step", "value"))
 STALLED_AFTER = timedelta(seconds=15)  # three heartbeats
 LINKS = ("events", "metrics", "logs", "artifacts", "attempts", "cancel", "pause", "resume", "retry")
 _SHOWN_COLUMNS = tuple(name for name in JobRead.model_fields if hasattr(Job, name))
@@ -172,40 +164,57 @@ def list_log_chunks(
     return Page(items=[LogChunkRead.model_validate(row) for row in shown], next_cursor=next_cursor)
 
 
-def metrics_mark(session: Session, tenant_id: str, job_id: str, asked: MetricRange) -> str:
-    """Changes with what `read_metrics` gives, and costs no reading of it. Raises NotFound."""
+def metrics_mark(session: Session, tenant_id: str, job_id: str) -> str:
+    """Changes with each write of the job's metrics, and costs no reading of them. Raises NotFound.
+
+    Ask before the metrics themselves: what is written in between is then news at the next look.
+    """
     job = _find(session, tenant_id, job_id)
-    return repr((job.id, *queries.metrics_mark(session, job.id, asked)))
+    return f"{job.id}-{job.metric_writes}"
 
 
 def read_metrics(
     session: Session,
     tenant_id: str,
     job_id: str,
-    asked: MetricRange = ALL_METRICS,
     *,
-    thin: Callable[[Floats], Places] = lambda values: np.arange(len(values)),
+    names: Sequence[str] | None = None,
+    from_step: int = 0,
+    attempt: int | None = None,
+    max_points: int | None = None,
 ) -> list[MetricSeries]:
     """Every step's value of the latest attempt that reached it (or of one attempt), by name.
 
-    `thin` chooses of each series' values (N) the places to be shown. Raises NotFound.
+    Of a series longer than `max_points` the extremes of each stretch. Raises NotFound.
     """
     job = _find(session, tenant_id, job_id)
-    found = []
-    for name, rows in groupby(queries.metrics(session, job.id, asked), key=itemgetter(0)):
-        points = list(rows)
-        steps = np.fromiter((point[_STEP] for point in points), np.int64, len(points))
-        # A point gives way to the next where that is the same step's, of a later attempt.
-        latest = np.flatnonzero(np.diff(steps, append=-1))
-        values = np.array([point[_VALUE] for point in points], np.float64)  # NaN where not finite
-        shown = [MetricRow(*points[place]) for place in latest[thin(values[latest])]]
-        found.append(MetricSeries(name=name, points=[_metric_point(session, row) for row in shown]))
-    return found
+    there = queries.metric_names(session, job.id)
+    series = (
+        MetricSeries(name=name, points=_points(session, job, name, from_step, attempt, max_points))
+        for name in there
+        if names is None or name in names
+    )
+    return [one for one in series if one.points]
 
 
-def _metric_point(session: Session, row: MetricRow) -> MetricPoint:
-    at = queries.metric_instant(session, row.created_at)
-    return MetricPoint.model_validate(row._replace(created_at=at))
+def _points(
+    session: Session, job: Job, name: str, from_step: int, attempt: int | None, max_points: int | None
+) -> list[MetricPoint]:
+    rows = queries.metric(session, job.id, name, from_step, attempt)
+    if job.attempt > 1:
+        # A step's place is that of its first attempt, and its value that of its last.
+        rows = list({row[0]: row for row in rows}.values())
+    if max_points is not None and len(rows) > max_points:
+        rows = [rows[place] for place in keep_extremes([row[2] for row in rows], max_points)]
+    return [_point(session, row) for row in rows]
+
+
+def _point(session: Session, row: queries.RawPoint) -> MetricPoint:
+    step, epoch, value, attempt, created_at = row
+    instant = queries.metric_instant(session, created_at)
+    return MetricPoint.model_validate(
+        {"step": step, "epoch": epoch, "value": value, "attempt": attempt, "created_at": instant}
+    )
 
 
 def list_artifacts(session: Session, tenant_id: str, job_id: str) -> list[ArtifactRead]:

@@ -20,7 +20,7 @@ LOG_TOTAL_BYTES = 1024 * 1024
 
 
 def write_metrics(session: Session, job: Job, reports: Sequence[MetricReport]) -> None:
-    """Adds or overwrites by (job, attempt, name, step)."""
+    """Adds or overwrites by (job, attempt, name, step); the job's row is locked."""
     newest = {
         (name, report.step): {
             "job_id": job.id,
@@ -34,6 +34,7 @@ def write_metrics(session: Session, job: Job, reports: Sequence[MetricReport]) -
         for name, value in report.values.items()
     }
     rows = list(newest.values())
+    job.metric_writes += 1
     for start in range(0, len(rows), ROWS_AT_ONCE):
         statement = insert_or(session, JobMetric).values(rows[start : start + ROWS_AT_ONCE])
         session.execute(

@@ -84,6 +84,7 @@ class Job(Table):
     revision: Mapped[int] = mapped_column(
         default=1, doc="Counts changes of status, wishes, labels and priority, never progress."
     )
+    metric_writes: Mapped[int] = mapped_column(default=0, doc="Of any of its metrics; for their ETag.")
     last_seq: Mapped[int] = mapped_column(default=0, doc="Number of the newest event.")
     worker_name: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[datetime | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from core.jobs.schemas import MetricReport
 from tests.api.conftest import RunningApi
 from tests.api.test_problems import is_problem
 from tests.factories import claim_job, make_job, make_tenant
+from tests.statements import statements
+from trainer.thinning import keep_extremes
 
 
 @pytest.fixture
@@ -102,13 +105,45 @@ def test_a_long_series_is_thinned_and_keeps_its_spike(any_api: RunningApi, run: 
     assert len(get(any_api, run, "metrics", max_points=5000)["items"][0]["points"]) == 3000
 
 
+def test_both_databases_thin_to_the_same_points(any_api: RunningApi, run: ClaimedJob) -> None:
+    noise = {step: None if step % 401 == 7 else step * 7919 % 1009 / 7 for step in range(1, 2001)}
+    later = {step: step * 104_729 % 499 / 3 for step in range(900, 1300)}
+    report(any_api, run, "train_loss", noise)
+    with any_api.db.sessions.begin() as session:
+        service.requeue(session, run.job_id, run.token, RequeueReason.DRAINED)
+        again = service.claim(session, "cpu", "worker-2", 30)
+    assert again is not None
+    report(any_api, again, "train_loss", later)
+    (series,) = get(any_api, run, "metrics", max_points=100)["items"]
+    values = list((noise | later).values())
+    assert [(point["step"], point["value"], point["attempt"]) for point in series["points"]] == [
+        (place + 1, values[place], 2 if place + 1 in later else 1) for place in keep_extremes(values, 100)
+    ]
+    times = [datetime.fromisoformat(point["created_at"]) for point in series["points"]]
+    assert max(times) - min(times) < timedelta(minutes=5)
+    assert abs(datetime.now(UTC) - times[0]) < timedelta(minutes=5)
+
+
 def test_metrics_that_have_not_changed_are_a_304(any_api: RunningApi, run: ClaimedJob) -> None:
     report(any_api, run, "train_loss", {1: 3.0})
     url = f"/v1/jobs/{run.job_id}/metrics"
     held = {"If-None-Match": any_api.client.get(url).headers["etag"]}
     assert any_api.client.get(url, headers=held).status_code == 304
-    report(any_api, run, "train_loss", {2: 2.0})
+    # A number that is written again counts too, and so does what is asked for.
+    report(any_api, run, "train_loss", {1: 2.5})
     assert any_api.client.get(url, headers=held).status_code == 200
+    held = {"If-None-Match": any_api.client.get(url).headers["etag"]}
+    assert any_api.client.get(url, headers=held, params={"from_step": 2}).status_code == 200
+
+
+def test_a_304_of_metrics_reads_none_of_them(any_api: RunningApi, run: ClaimedJob) -> None:
+    report(any_api, run, "train_loss", {1: 3.0})
+    url = f"/v1/jobs/{run.job_id}/metrics"
+    held = {"If-None-Match": any_api.client.get(url).headers["etag"]}
+    with statements(any_api.app.state.resources.db.engine) as sent:
+        assert any_api.client.get(url, headers=held).status_code == 304
+    assert [text for text, _ in sent if "FROM jobs" in text]
+    assert [text for text, _ in sent if "job_metrics" in text] == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,13 +36,14 @@ def read_values(
         raise problem("unknown_series", f"There is no series {series!r}.")
     place = 0 if series is None else data.series_names.index(series)
     rows = slice(int(data.offsets[place]), int(data.offsets[place + 1]))
-    values = np.where(data.observed[column][rows], data.values[column][rows], np.nan)
+    measured = np.where(data.observed[column][rows], data.values[column][rows], np.nan)
+    values = [None if math.isnan(value) else value for value in measured.tolist()]
     kept = keep_extremes(values, max_points)
     return SeriesValues(
         series=data.series_names[place],
         column=column,
         step_count=len(values),
         times=(data.times[rows][kept] / 1e6).tolist(),
-        values=[None if np.isnan(value) else float(f"{value:.7g}") for value in values[kept]],
+        values=[None if (value := values[place]) is None else float(f"{value:.7g}") for place in kept],
         series_names=data.series_names[:MOST_NAMES],
     )

@@ -112,14 +112,17 @@ async function act(verb, body) {
 }
 
 const job = polled(path);
-const metrics = polled(`${path}/metrics?max_points=2000`);
+const DRAWN = ["train_loss", "val_loss", "learning_rate", "windows_per_second", "grad_norm"];
+const metrics = polled(`${path}/metrics?names=${DRAWN}&max_points=1000`);
 let latest;
 let seen = 0;
 let events = [];
 let logged = 0;
 let stream = null;
 
-function showJob(read) {
+function showJob(news) {
+  latest = news ?? latest;
+  const read = latest;
   const running = read.status === "running";
   const progress = read.progress;
   const stored = ["model.ckpt", "last.ckpt"].includes(read.best_checkpoint?.name);
@@ -148,6 +151,7 @@ function showJob(read) {
 }
 
 function showMetrics(page) {
+  if (page === undefined) return;
   const byName = new Map(page.items.map((one) => [one.name, one.points]));
   charts.hidden = byName.size === 0;
   if (byName.size === 0) return;
@@ -183,14 +187,11 @@ function listen() {
 
 const poll = repeat(async () => {
   try {
-    const read = await job();
-    if (read !== undefined) latest = read;
-    showJob(latest);
-    const numbers = await metrics();
-    if (numbers !== undefined) showMetrics(numbers);
-    await Promise.all([showEvents(), showLog()]);
+    const hadEnded = latest?.is_terminal ?? false;
+    await Promise.all([job().then(showJob), metrics().then(showMetrics), showEvents(), showLog()]);
     places.problem.replaceChildren();
-    return !latest.is_terminal;
+    // Once more after the end: the numbers were asked for together with it, not behind it.
+    return !(hadEnded && latest.is_terminal);
   } catch (problem) {
     if (problem.status === 404) {
       show(h("h1", {}, "No such job"), empty("There is no job of this name", h("p", {}, "It may have been deleted, or belongs to another tenant."), h("a", { href: "/jobs" }, "All jobs")));

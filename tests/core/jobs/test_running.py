@@ -17,7 +17,6 @@ from core.jobs import reading, recording, service, verbs
 from core.jobs.claim import ClaimedJob, RegisteredArtifact
 from core.jobs.events import MAX_DATA_BYTES, NewEvent
 from core.jobs.lifecycle import FailureReason, RequeueReason
-from core.jobs.queries import MetricRange
 from core.jobs.schemas import JobRead, MetricReport
 from core.tables import Artifact, Job, JobEvent, JobLogChunk, JobMetric
 from tests.factories import claim_job, expire_lease, make_job
@@ -233,7 +232,7 @@ def test_one_report_may_hold_more_rows_than_one_statement(database: Database, cl
         service.record_metrics(session, claimed.job_id, claimed.token, reports)
 
     with database.readers.begin() as session:
-        series = reading.read_metrics(session, claimed.tenant_id, claimed.job_id, MetricRange(from_step=100))
+        series = reading.read_metrics(session, claimed.tenant_id, claimed.job_id, from_step=100)
     assert [(one.name, len(one.points)) for one in series] == [("a", 500), ("b", 500)]
 
 
@@ -248,10 +247,10 @@ def test_of_each_step_the_latest_attempt_is_shown(database: Database, claimed: C
 
     with database.readers.begin() as session:
         (latest,) = reading.read_metrics(session, claimed.tenant_id, claimed.job_id)
-        ours = claimed.tenant_id, claimed.job_id
-        (first,) = reading.read_metrics(session, *ours, MetricRange(attempt=1, names=["val_loss"]))
-        assert reading.read_metrics(session, *ours, MetricRange(names=["other"])) == []
-        assert len({reading.metrics_mark(session, *ours, MetricRange(attempt=n)) for n in (None, 1, 2)}) == 3
+        (first,) = reading.read_metrics(
+            session, claimed.tenant_id, claimed.job_id, attempt=1, names=["val_loss"]
+        )
+        assert reading.read_metrics(session, claimed.tenant_id, claimed.job_id, names=["other"]) == []
     assert [(p.step, p.attempt, p.value) for p in latest.points] == [(10, 1, 1.0), (20, 2, 2.0), (30, 1, 1.0)]
     assert [p.attempt for p in first.points] == [1, 1, 1]
 

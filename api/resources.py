@@ -67,7 +67,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         queue=queue or _open_queue(settings),
         transfers=Slots(settings.max_streams),
         inspections=Inspections(db, storage, settings),
-        board=Board(db),
+        board=Board(db, settings.max_running_jobs),
         rates=Rates(shared_counts(settings.broker_url)),
         key_use=KeyUse(db),
         watcher=Watcher(db, interval_seconds=settings.watch_seconds, most=settings.max_waiting),

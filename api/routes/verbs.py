@@ -121,7 +121,7 @@ def resume_job(
     """Queues it again; training goes on from the last stored state, on whatever worker takes it."""
     with resources.db.sessions.begin() as session:
         row = verbs.resume(session, caller.tenant_id, job_id, resources.settings.max_queued_jobs)
-        job = reading.read_job(session, row)
+        job = reading.read_job(session, row, max_running=resources.settings.max_running_jobs)
         trail.note(session, job_id)
     _nudge(resources, background, row.queue)
     return _shown(job)
@@ -158,7 +158,7 @@ def retry_job(
     with resources.db.sessions.begin() as session:
         max_queued = resources.settings.max_queued_jobs
         row = verbs.retry(session, caller.tenant_id, job_id, start, max_queued)
-        job = reading.read_job(session, row)
+        job = reading.read_job(session, row, max_running=resources.settings.max_running_jobs)
         trail.note(session, job_id)
     _nudge(resources, background, row.queue)
     return _shown(job)
@@ -184,7 +184,8 @@ def change_job(
     A new priority counts from the next claim on; it does not interrupt what runs.
     """
     with resources.db.sessions.begin() as session:
-        job = reading.read_job(session, verbs.change(session, caller.tenant_id, job_id, body))
+        row = verbs.change(session, caller.tenant_id, job_id, body)
+        job = reading.read_job(session, row, max_running=resources.settings.max_running_jobs)
         trail.note(session, job_id)
     return _shown(job)
 

@@ -48,10 +48,15 @@ class _Share:
 
 @dataclass(frozen=True)
 class Line:
-    """Who waited where when it was read, and which workers were alive."""
+    """Who waited where when it was read, which workers were alive, and which tenants ran all they may.
+
+    `max_running`: jobs of one tenant at the same time; None is no such limit.
+    """
 
     shares: Mapping[str, Mapping[str, _Share]]
     living: Sequence[Worker]
+    full_tenants: frozenset[str]
+    max_running: int | None
 
     def position(self, job: Waiting) -> int:
         """Where the job stands in its queue, 1 first, as fair share would serve if nothing ended or came.
@@ -78,13 +83,15 @@ def _waits_for(job: Waiting, position: int, line: Line, now: datetime) -> str:
         return lack
     if job.not_before is not None and job.not_before > now:
         return "Waits a moment before the next try."
+    if job.tenant_id in line.full_tenants:
+        return f"Waits for the end of a job of yours: no more than {line.max_running} may run at once."
     if position == 1:
         return "Next in line for a worker."
     return f"Waits for {position - 1} job{'s' if position > 2 else ''} ahead."  # two is the plural
 
 
-def read_line(session: Session) -> Line:
-    """Three statements, however long the line is."""
+def read_line(session: Session, max_running: int | None) -> Line:
+    """Three statements, however long the line is; a fourth where there is a quota of running jobs."""
     turns: defaultdict[str, defaultdict[str, list[Turn]]] = defaultdict(lambda: defaultdict(list))
     for waiting in queries.waiting_jobs(session):
         turns[waiting.queue][waiting.tenant_id].append(_turn(waiting))
@@ -95,6 +102,8 @@ def read_line(session: Session) -> Line:
             for queue, tenants in turns.items()
         },
         living=workers.live(session),
+        full_tenants=queries.tenants_running(session, max_running),
+        max_running=max_running,
     )
 
 
@@ -108,8 +117,9 @@ class Board:
     Takes a connection of its own: ask it before a session is opened, not inside.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, max_running: int | None) -> None:
         self._db = db
+        self._max_running = max_running
         self._lock = threading.Lock()
         self._line: Line | None = None
         self._read_at = 0.0
@@ -118,6 +128,6 @@ class Board:
         with self._lock:
             if self._line is None or time.monotonic() - self._read_at > FRESH_SECONDS:
                 with self._db.readers.begin() as session:
-                    self._line = read_line(session)
+                    self._line = read_line(session, self._max_running)
                 self._read_at = time.monotonic()
             return self._line

@@ -134,6 +134,14 @@ def tenant_weights(session: Session) -> dict[str, tuple[int, int]]:
     return {tenant_id: (int(devices), last_served) for tenant_id, devices, last_served in rows}
 
 
+def tenants_running(session: Session, least: int | None) -> frozenset[str]:
+    """Those with at least so many running jobs; nobody for None."""
+    if least is None:
+        return frozenset()
+    running = running_by_tenant()
+    return frozenset(session.scalars(select(running.c.tenant_id).where(running.c.jobs >= least)))
+
+
 def speeds_seen(session: Session, tenant_id: str, queue: str, limit: int = 50) -> Sequence[Any]:
     """`resolved_spec` and `windows_per_second` of the tenant's latest jobs of this queue that trained."""
     speed = Job.progress["windows_per_second"].as_float()

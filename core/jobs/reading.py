@@ -46,9 +46,14 @@ class JobFilter:
     created_after: datetime | None = None
 
 
-def read_job(session: Session, job: Job, line: Line | None = None) -> JobRead:
-    """A row, with its place in `line`, or in the queue as it is now."""
-    return _read_jobs(session, [job], line)[0]
+def read_job(
+    session: Session, job: Job, line: Line | None = None, *, max_running: int | None = None
+) -> JobRead:
+    """A row, with its place in `line`, or in the queue as it is now.
+
+    `max_running`: of one tenant, at the same time, for the queue as it is now; a line knows its own.
+    """
+    return _read_jobs(session, [job], line, max_running)[0]
 
 
 def get_job(session: Session, tenant_id: str, job_id: str) -> JobRead:
@@ -82,10 +87,12 @@ def _find(session: Session, tenant_id: str, job_id: str) -> Job:
     return job
 
 
-def _read_jobs(session: Session, jobs: Sequence[Job], line: Line | None) -> list[JobRead]:
+def _read_jobs(
+    session: Session, jobs: Sequence[Job], line: Line | None, max_running: int | None = None
+) -> list[JobRead]:
     now = read_clock(session)
     if line is None and any(job.status is JobStatus.QUEUED for job in jobs):
-        line = read_line(session)
+        line = read_line(session, max_running)
     return [show(job, line, now) for job in jobs]
 
 

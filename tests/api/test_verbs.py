@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ from core.errors import StorageUnavailable
 from core.jobs import service
 from core.jobs.lifecycle import FailureReason, JobStatus
 from core.storage import ObjectStorage
-from tests.api.conftest import NOTHING, RunningApi
+from core.workers import service as workers
+from tests.api.conftest import NOTHING, RunningApi, running
 from tests.api.test_artifacts import a_run, store
 from tests.api.test_jobs import existing_job
 from tests.api.test_problems import is_problem
+from tests.conftest import make_settings
+from tests.factories import make_dataset, make_job, make_tenant
 
 VERBS = ("cancel", "pause", "resume", "retry")
 
@@ -144,3 +148,34 @@ def test_a_storage_that_is_down_does_not_keep_a_job_from_being_deleted(
 
     assert api.client.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert api.client.get(f"/v1/jobs/{job_id}").status_code == 404
+
+
+@pytest.mark.parametrize(("may_run", "reason"), [(1, "no more than 1 may run at once"), (2, "Next in line")])
+def test_a_job_says_when_it_waits_for_the_tenants_own_running_ones(
+    sqlite_url: str, tmp_path: Path, may_run: int, reason: str
+) -> None:
+    with running(make_settings(tmp_path, database_url=sqlite_url, max_running_jobs=may_run)) as api:
+        client = api.signed_in().client
+        with api.db.sessions.begin() as session:
+            workers.announce(session, name="w", queue="gpu", devices=4, threads=2, hardware={})
+            data = make_dataset(session)
+            make_job(session, JobStatus.RUNNING, dataset=data)
+            job_id = make_job(session, JobStatus.PAUSED, dataset=data).id
+
+        resumed = post(api, job_id, "resume").json()
+        read = client.get(f"/v1/jobs/{job_id}").json()
+        [listed] = client.get("/v1/jobs", params={"status": "queued"}).json()["items"]
+
+    assert all(reason in job["queue"]["reason"] for job in (resumed, read, listed))
+
+
+def test_anothers_running_jobs_are_not_counted(sqlite_url: str, tmp_path: Path) -> None:
+    with running(make_settings(tmp_path, database_url=sqlite_url, max_running_jobs=1)) as api:
+        with api.db.sessions.begin() as session:
+            workers.announce(session, name="w", queue="gpu", devices=4, threads=2, hardware={})
+            make_job(session, JobStatus.RUNNING, tenant=make_tenant(session, "other"))
+            job_id = make_job(session).id
+
+        read = api.signed_in().client.get(f"/v1/jobs/{job_id}").json()
+
+    assert read["queue"]["reason"] == "Next in line for a worker."

@@ -324,6 +324,15 @@ SERIES_VALUES: dict[str, Any] = {
 }
 
 
+DATASET_PULL = {
+    "url": "http://prometheus:9090",
+    "queries": {"load_average": "node_load1"},
+    "start": "2026-01-01T00:00:00Z",
+    "end": "2026-01-08T00:00:00Z",
+    "step": "5min",
+}
+
+
 def _page(item: dict[str, Any]) -> dict[str, Any]:
     return {"items": [item], "next_cursor": None}
 
@@ -342,6 +351,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "attempts": _page(ATTEMPT),
     "audit_events": _page(AUDIT_EVENT),
     "dataset": DATASET,
+    "dataset_pull": DATASET_PULL,
     "dataset_report": DATASET_REPORT,
     "datasets": _page(DATASET),
     "error": ERROR,
@@ -355,6 +365,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "liveness": {"status": "alive"},
     "log": _page(LOG_CHUNK),
     "metrics": _page(METRIC_SERIES),
+    "nothing": {},
     "readiness": {"status": "ready", "database": "ok", "storage": "ok", "broker": "ok"},
     "resolved": RESOLVED,
     "result": RESULT,

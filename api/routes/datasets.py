@@ -21,7 +21,7 @@ from api.dependencies import (
     Service,
     Trail,
 )
-from api.openapi import BINARY, answers, header, json_answer
+from api.openapi import BINARY, answers, header, json_answer, json_content
 from api.registration import Registered, StoredUpload, forget_key, made_before, register, upload_fingerprint
 from api.resources import Resources
 from api.strict_route import strict_router
@@ -149,6 +149,7 @@ async def upload_dataset(
     response_model=DatasetRead,
     operation_id="pull_dataset",
     summary="Pull a dataset from Prometheus",
+    openapi_extra={"requestBody": {"content": json_content("dataset_pull")}},
     responses=answers(
         "idempotency_mismatch",
         "invalid_dataset",

@@ -45,6 +45,7 @@ def _noted(what_follows: str) -> dict[str, Any]:
     response_model=JobRead,
     operation_id="cancel_job",
     summary="Cancel a job",
+    openapi_extra={"requestBody": {"content": json_content("nothing")}},
     responses=answers(
         *_REFUSALS,
         "invalid_transition",
@@ -72,6 +73,7 @@ def cancel_job(
     response_model=JobRead,
     operation_id="pause_job",
     summary="Pause a job",
+    openapi_extra={"requestBody": {"content": json_content("nothing")}},
     responses=answers(
         *_REFUSALS,
         "invalid_transition",
@@ -102,6 +104,7 @@ def pause_job(
     response_model=JobRead,
     operation_id="resume_job",
     summary="Resume a paused job",
+    openapi_extra={"requestBody": {"content": json_content("nothing")}},
     responses=answers(
         *_REFUSALS,
         "invalid_transition",

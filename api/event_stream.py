@@ -57,10 +57,15 @@ class EventStream(StreamingResponse):
         yield format_sse_event(retry=RETRY_MILLISECONDS)
         watch.tell(await run_in_threadpool(self._look))
         shown: object = None
+        checks_at = time.monotonic() + KEEP_ALIVE_SECONDS
         while (left := ends_at - time.monotonic()) > 0:
-            if not await watch.news(min(left, KEEP_ALIVE_SECONDS)):
-                if left > KEEP_ALIVE_SECONDS and not await self._may_go_on():
+            # By the clock: a job that always has news would keep a revoked key's stream open.
+            if (until_check := checks_at - time.monotonic()) <= 0:
+                if not await self._may_go_on():
                     return
+                checks_at = time.monotonic() + KEEP_ALIVE_SECONDS
+                continue
+            if not await watch.news(min(left, until_check)):
                 yield format_sse_event(comment="still here")
                 continue
             state = watch.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from api.event_stream import EventStream
 from api.resources import Resources
+from api.watcher import Watch
 from core.database import db_now
+from core.errors import Unauthenticated
 from core.jobs import service, verbs
 from core.jobs.claim import ClaimedJob
 from core.tables import ApiKey
@@ -242,3 +246,27 @@ def test_a_revoked_key_ends_the_stream(wire: Wire, monkeypatch: pytest.MonkeyPat
             session.execute(update(ApiKey).values(revoked_at=db_now()))
 
         assert "event: end" not in list(lines)
+
+
+class BusyWatch(Watch):
+    """Of a job that has news at every look."""
+
+    async def news(self, timeout_seconds: float) -> bool:
+        del timeout_seconds
+        await asyncio.sleep(0)
+        return True
+
+
+def test_a_revoked_key_ends_a_busy_jobs_stream_too(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.event_stream.KEEP_ALIVE_SECONDS", 0.05)
+    job_id = a_run(wire.api).job_id
+
+    def refuse() -> None:
+        raise Unauthenticated("the key was revoked")
+
+    async def listen() -> list[bytes]:
+        stream = EventStream(resources_of(wire), job_id, 0, refuse)
+        async with asyncio.timeout(30):
+            return [frame async for frame in stream._frames(BusyWatch())]
+
+    assert not any(b"event: end" in frame for frame in asyncio.run(listen()))

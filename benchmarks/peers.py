@@ -89,6 +89,8 @@ class Race:
         command = [python, "-m", "benchmarks.peer_run"]
         command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(self.threads)}
+        if contestant == OURS:
+            environment["OMP_WAIT_POLICY"] = "PASSIVE"  # as our trainer's own program, by trainer/threads.py
         with subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True
         ) as program:

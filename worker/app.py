@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from worker.workspace import workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from types import FrameType
 
     from celery import Celery
 
@@ -57,6 +59,8 @@ def serve(
     one only when it is needed.
     Must run in the main thread. Raises ValueError for a GPU that is not there.
     """
+    # Until Celery's own handler takes over: who is asked to end while it starts has nothing to give back.
+    signal.signal(signal.SIGTERM, _leave)
     hardware = detect(devices)
     db = connect(settings.database_url, lock_seconds=settings.lease_seconds)
     drain = Drain()
@@ -86,6 +90,11 @@ def serve(
                     exit_code = run_one(bench, once_within)
     db.dispose()
     return exit_code
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise SystemExit(0)
 
 
 @contextmanager

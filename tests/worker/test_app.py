@@ -238,6 +238,18 @@ def test_sigterm_gives_the_job_back_and_ends_with_zero(
     assert [path.name for path in (fleet.here.settings.data_dir / "runs").iterdir()] == ["lock"]
 
 
+def test_a_worker_that_only_just_starts_ends_with_zero_too(
+    make_fleet: MakeFleet, write_trainer: WriteTrainer
+) -> None:
+    fleet = make_fleet(write_trainer(QUICK))
+    worker = fleet.start("one")  # announced, but not yet consuming
+
+    worker.terminate()
+
+    assert worker.wait(DEADLINE) == 0
+    assert fleet.announced() == set()
+
+
 def test_a_broker_in_a_file_serves_where_there_is_no_valkey(
     tmp_path: Path, sqlite_url: str, write_trainer: WriteTrainer
 ) -> None:

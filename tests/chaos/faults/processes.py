@@ -6,7 +6,7 @@ import os
 from signal import SIGKILL, SIGTERM
 
 from tests.chaos.diary import Fault
-from tests.chaos.members import thaw
+from tests.chaos.members import START_SECONDS, thaw
 from tests.chaos.stage import Stage, Victim
 from tests.processes import eventually
 
@@ -87,6 +87,9 @@ def cut_drain_short(stage: Stage) -> None:
 def drain_around_claim(stage: Stage) -> None:
     """The signal comes while the only worker there is claims its only job, or just before, or just after."""
     worker = stage.rng.choice(stage.workers)
+    # One that only just starts has no claim to drain.
+    announced = "SELECT 1 FROM workers WHERE name = %s"
+    eventually(lambda: stage.sql(announced, worker.name), START_SECONDS)
     stage.submit(stage.draw_plan(steps=8))
     stage.let_last(0.0, 0.1)
     worker.send(SIGTERM)

@@ -149,6 +149,15 @@ def _postgres_engine(url: str, lock_seconds: float) -> Engine:
     )
 
 
+def see_one_moment(session: Session) -> None:
+    """All reads of this transaction, which must not have begun, see the database as of the first of them.
+
+    SQLite's always do.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
 def insert_or(session: Session, table: type[Any]) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows ON CONFLICT, in the session's dialect."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

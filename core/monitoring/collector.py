@@ -70,8 +70,9 @@ class DatabaseCollector(Collector):
     def _current(self) -> Snapshot | None:
         with self._lock:
             if time.monotonic() - self._taken_at >= KEPT_SECONDS:
-                self._snapshot = self._look()
+                # Before the look, not after it: a look that takes long is older than its end.
                 self._taken_at = time.monotonic()
+                self._snapshot = self._look()
             return self._snapshot
 
     def _look(self) -> Snapshot | None:

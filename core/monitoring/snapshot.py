@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, literal, select
 from sqlalchemy.orm import Session
 
-from core.database import db_now, later, seconds_between
+from core.database import db_now, later, seconds_between, see_one_moment
 from core.datasets.lifecycle import DatasetStatus
 from core.jobs.lifecycle import JobStatus
 from core.monitoring import tallies
@@ -69,7 +69,11 @@ class Snapshot:
 
 
 def take(session: Session) -> Snapshot:
-    """All of it, in seven indexed statements."""
+    """All of it, in seven indexed statements that see one moment: a job that moves on is counted once.
+
+    Must be the first read of the session's transaction.
+    """
+    see_one_moment(session)
     running, speeds = _running(session)
     return Snapshot(
         waiting=_waiting(session),

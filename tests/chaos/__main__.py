@@ -17,10 +17,12 @@ from tests.chaos import measures, programme
 from tests.chaos.diary import Fault
 from tests.chaos.measures import Measured
 from tests.chaos.paces import SHIPPED, TENFOLD, Pace
+from tests.chaos.scraper import Scraper
 from tests.chaos.stage import Stage, raised
 from tests.chaos.tables import fault_table, verdict_table
 
 SEED = 20261123
+SCRAPES_PER_FAULT = 0.5
 
 Play = Callable[[Stage, Sequence[Fault], int], list[Measured]]
 
@@ -38,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pace, play = PARTS[part]
         with raised(pace, options.seed, options.logs and options.logs / part) as stage:
             stage.diary.seconds = options.minutes * 60
-            measured = play(stage, faults, options.seed)
-            kept &= _conclude(stage, measured)
+            with Scraper(stage.dsn, stage.api_url) as scraper:
+                measured = play(stage, faults, options.seed)
+                kept &= _conclude(stage, measured, scraper)
             injected += stage.diary.injected.total()
     _write("", f"{injected} faults injected; {'every promise was kept' if kept else 'PROMISES WERE BROKEN'}")
     return 0 if kept else 1
@@ -69,15 +72,20 @@ PARTS: dict[str, tuple[Pace, Play]] = {
 }
 
 
-def _conclude(stage: Stage, measured: Sequence[Measured]) -> bool:
+def _conclude(stage: Stage, measured: Sequence[Measured], scraper: Scraper) -> bool:
     verdict = programme.rule(stage)
+    scraper.settle()
+    enough = stage.diary.injected.total() * SCRAPES_PER_FAULT
+    stage.diary.expect(scraper.compared >= enough, f"only {scraper.compared} scrapes could be compared")
     _write(fault_table(programme.FAULTS, stage))
     broken = []
     for one in measured:
         _write("", *one.lines())
         broken += one.broken()
-    _write(verdict_table(verdict, stage.diary), *(f"out of bounds: {name}" for name in broken))
-    return verdict.is_clean() and not stage.diary.complaints and not broken
+    _write(verdict_table(verdict, stage.diary), *scraper.lines())
+    _write(*(f"out of bounds: {name}" for name in broken))
+    is_clean = verdict.is_clean() and not scraper.differences
+    return is_clean and not stage.diary.complaints and not broken
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -85,7 +93,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED, help="repeats a run's faults")
     parser.add_argument("--part", choices=PARTS, help="this part alone")
     parser.add_argument("--only", action="append", choices=programme.BY_KIND, help="this kind of fault")
-    parser.add_argument("--minutes", type=float, default=15, help="for the storm, at most")
+    parser.add_argument("--minutes", type=float, default=30, help="for the storm, at most")
     parser.add_argument("--logs", type=Path, help="a folder to keep the processes' logs in")
     parser.add_argument("--times", type=int, help="of each kind, instead of what each kind has by itself")
     return parser.parse_args(arguments)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos import programme
 from tests.chaos.paces import TENFOLD
+from tests.chaos.scraper import Scraper
 from tests.chaos.stage import Stage, raised
 
 pytestmark = pytest.mark.slow
@@ -35,6 +36,12 @@ HARM = (
         "writes of a run that had lost its job",
     ),
 )
+# An end that nobody counted.
+UNCOUNTED = """
+    INSERT INTO job_events (job_id, seq, id, type, data, created_at)
+    SELECT job_id, seq + 1, id || 'y', 'job.cancelled', data, created_at FROM job_events
+    WHERE job_id = %s AND type = 'job.succeeded'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +56,10 @@ def stage() -> Iterator[Stage]:
 def test_every_promise_is_kept_through_a_dozen_faults(stage: Stage) -> None:
     faults = [replace(programme.BY_KIND[kind], times=1) for kind in programme.QUICK]
 
-    programme.storm(stage, faults, SEED)
-    verdict = programme.rule(stage)
+    with Scraper(stage.dsn, stage.api_url) as scraper:
+        programme.storm(stage, faults, SEED)
+        verdict = programme.rule(stage)
+        scraper.settle()
 
     assert stage.diary.injected.total() == 12
     assert stage.diary.complaints == []
@@ -59,6 +68,19 @@ def test_every_promise_is_kept_through_a_dozen_faults(stage: Stage) -> None:
     assert verdict.promises >= 6
     assert verdict.downloads >= verdict.promises
     assert verdict.metric_rows > verdict.promises
+    assert scraper.differences == []
+    assert scraper.compared >= 6
+
+
+def test_metrics_that_differ_from_the_tables_are_seen(stage: Stage) -> None:
+    accepted = stage.submit(stage.draw_plan(steps=4, saving_seconds=0.0))
+    assert stage.await_all(120.0)
+    with Scraper(stage.dsn, stage.api_url) as scraper:
+        scraper.settle()
+        assert scraper.differences == []
+        stage.sql(UNCOUNTED, accepted.job_id)
+        scraper.settle()
+    assert any("cancelled" in difference for difference in scraper.differences)
 
 
 def test_the_judge_sees_each_kind_of_harm(stage: Stage) -> None:

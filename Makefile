@@ -56,7 +56,7 @@ test-proxy: $(STAMP)
 # The pages in Debian's Chromium, on a real service; pictures of them stay in build/pages.
 test-pages: $(STAMP)
 	$(call debian,chromium,chromium)
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/pages/jobs.py tests/pages/every_page.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/pages/jobs.py tests/pages/management.py tests/pages/every_page.py
 
 # The README's pictures, anew: starts a service, trains some minutes, writes docs/screenshots.
 screenshots: $(STAMP)

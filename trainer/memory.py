@@ -52,11 +52,18 @@ def _set_limit(limit_bytes: int) -> None:
 def available_bytes() -> int | None:
     """What this process may still allocate before the machine or its limit says no; None if nobody knows."""
     try:
-        fields = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) << 10
+        free = int(_fields(_MEMORY)["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError, ValueError):
         return None
     return free if _limit_bytes is None else max(min(free, _limit_bytes - _data_bytes()[1]), 0)
+
+
+def resident_bytes() -> int | None:
+    """What this process holds of the machine's memory, libraries and mapped files too; None without /proc."""
+    try:
+        return int(_fields(_STATUS)["VmRSS"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def release_memory() -> None:
@@ -75,8 +82,12 @@ def release_memory() -> None:
 def _data_bytes() -> tuple[int, int]:
     """Private writable memory, and how much of it has a page behind it; zeros where there is no /proc."""
     try:
-        fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        fields = _fields(_STATUS)
         reserved, touched = (int(fields[name].split()[0]) << 10 for name in ("VmData", "RssAnon"))
     except (OSError, KeyError, ValueError):
         return 0, 0
     return max(reserved, touched), touched
+
+
+def _fields(file: Path) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in file.read_text().splitlines())

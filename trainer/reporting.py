@@ -8,9 +8,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import torch
 
 from trainer.divergence import check_loss
 from trainer.events import MetricsReported, ProgressReported
+from trainer.memory import resident_bytes
 from trainer.report.inputs import MetricPoint
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class ScalarLog:
 
 
 class Reporting(pl.Callback):
-    """Training loss, rate, gradient norm and speed every so many steps; progress every second."""
+    """Training loss, rate, gradient norm, speed and memory every so many steps; progress every second."""
 
     def __init__(
         self,
@@ -146,6 +148,9 @@ class Reporting(pl.Callback):
         }
         if self._rate_interval == "step":
             values["learning_rate"] = model.plan.learning_rate.at(self._step - 1)
+        in_use = _memory_in_use(model.device)
+        if in_use is not None:
+            values["memory_bytes"] = float(in_use)
         tally.begin_report()
         self._logged = (self._windows, self._seconds)
         self._scalars.add(self._step, self._size.epoch_of(self._step), values)
@@ -175,3 +180,8 @@ class Reporting(pl.Callback):
         steps = self._size.total_steps - self._step
         validations = max(self._size.epochs - epoch + (steps > 0), 0)
         return steps * self._size.effective_batch_size / speed + validations * self._validation_seconds
+
+
+def _memory_in_use(device: torch.device) -> int | None:
+    """Bytes of this process: what torch has held of the GPU at most, else what is resident now."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else resident_bytes()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from tests.launching import Service
-from tests.pages.conftest import Visitor, Watched, visit
+from tests.pages.conftest import FILLED, Visitor, Watched, fill_in, visit
 
 SERIOUS = {"serious", "critical"}
 PHONE = {"width": 390, "height": 844}
@@ -29,6 +33,107 @@ def paths(watched: Watched) -> dict[str, str]:
         "no_job": "/jobs/job_" + "0" * 32,
         "no_dataset": "/datasets/ds_" + "0" * 32,
     }
+
+
+def _wrong_key(visitor: Visitor, _: Watched) -> None:
+    page = visitor.page
+    page.goto(f"{visitor.url}/login")
+    page.get_by_label("API key").fill("ft_nonsense")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("alert").filter(has_text="This key is not valid").wait_for()
+
+
+def _refused_form(visitor: Visitor, watched: Watched) -> None:
+    page = visitor.open(f"/jobs/new?dataset={watched.dataset_path.removeprefix('/datasets/')}")
+    fill_in(page, FILLED | {"encoder_length": "5000"}, targets=[])
+    page.locator("#field-encoder_length[aria-invalid=true]").wait_for()
+
+
+def _key_shown_and_revoking_asked(visitor: Visitor, _: Watched) -> None:
+    page = visitor.open("/keys")
+    page.get_by_label("name").fill("seen")
+    page.get_by_role("button", name="Make a key").click()
+    page.locator(".secret").wait_for()
+    page.get_by_role("button", name="Revoke seen").first.click()
+
+
+def _webhook_shown_with_deliveries(visitor: Visitor, _: Watched) -> None:
+    page = visitor.open("/webhooks")
+    page.get_by_label("url").fill("https://hooks.invalid/")
+    page.get_by_label("name").fill("seen")
+    page.get_by_role("button", name="Add a webhook").click()
+    page.locator(".secret").wait_for()
+    row = page.get_by_role("row", name=re.compile("^seen"))
+    row.get_by_role("button", name="Test").click()
+    page.get_by_role("region", name="Deliveries").wait_for()
+    visitor.keep_picture("webhook-deliveries")
+
+
+def _no_result(visitor: Visitor, watched: Watched) -> None:
+    page = visitor.open(f"/jobs/new?like={watched.job_path.removeprefix('/jobs/')}")
+    fill_in(page, FILLED | {"name": "never", "epochs": "1000", "early_stopping_patience": "0"}, targets=[])
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url("**/jobs/job_*")
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("h1 .badge.cancelled").wait_for()
+    visitor.open(f"{urlsplit(page.url).path}/result")
+    page.get_by_text("No result yet").wait_for()
+
+
+def _all_unfolded(visitor: Visitor, watched: Watched) -> None:
+    page = visitor.open(watched.job_path)
+    page.get_by_text("What was asked for, and what it became").click()
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        _wrong_key,
+        _refused_form,
+        _key_shown_and_revoking_asked,
+        _webhook_shown_with_deliveries,
+        _no_result,
+        _all_unfolded,
+    ],
+)
+def test_axe_finds_nothing_serious_in_what_a_page_turns_into(
+    browser: Browser, service: Service, watched: Watched, reach: Callable[[Visitor, Watched], None]
+) -> None:
+    for scheme in ("light", "dark"):
+        with visit(browser, service.url, color_scheme=scheme) as visitor:
+            visitor.sign_in(service.key)
+            reach(visitor, watched)
+            assert _serious(visitor) == [], scheme
+            visitor.complaints.clear()  # the browser itself reports each answer of 401 and 404
+
+
+# What Tab must reach: everything that is seen and does something, but for what is switched off.
+MARK_WHAT_CLICKS = """() => {
+  const clickable = "a[href], button, input, select, textarea, summary, [tabindex='0']";
+  let marked = 0;
+  for (const one of document.querySelectorAll(clickable)) {
+    const folded = one.closest("details:not([open])") && one.tagName !== "SUMMARY";
+    if (one.disabled || folded || one.checkVisibility() === false || one.tabIndex < 0) continue;
+    one.dataset.awaits = "focus";
+    marked += 1;
+  }
+  return marked;
+}"""
+VISIT = "() => { delete document.activeElement.dataset.awaits; }"
+NOT_REACHED = (
+    "() => [...document.querySelectorAll('[data-awaits]')].map((one) => one.outerHTML.slice(0, 120))"
+)
+
+
+def test_tab_reaches_everything_that_can_be_clicked(visitor: Visitor, watched: Watched) -> None:
+    for name, path in paths(watched).items():
+        page = visitor.open(path)
+        page.wait_for_load_state("networkidle")
+        for _ in range(page.evaluate(MARK_WHAT_CLICKS) + 5):
+            page.keyboard.press("Tab")
+            page.evaluate(VISIT)
+        assert page.evaluate(NOT_REACHED) == [], name
+    visitor.complaints.clear()  # the browser itself reports each answer of 404
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

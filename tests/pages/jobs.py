@@ -23,7 +23,7 @@ def test_the_ended_job_shows_its_events_files_and_what_became_of_the_spec(
     page = visitor.open(watched.job_path)
     page.get_by_text("model.ckpt", exact=True).first.wait_for()
     page.get_by_text("succeeded completed").wait_for()
-    assert page.locator(".uplot canvas").count() == 4
+    assert page.locator(".uplot canvas").count() == 5
     page.get_by_text("What was asked for, and what it became").click()
     assert page.get_by_role("row", name=re.compile("^encoder_length 12 12")).is_visible()
     visitor.keep_picture("job")

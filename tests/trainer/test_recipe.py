@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ def test_metrics_progress_and_per_target_losses_are_reported(two_targets: Any) -
         "train_loss",
         "grad_norm",
         "windows_per_second",
+        "memory_bytes",
         "learning_rate",
         "val_loss",
         "val_loss/cpu",
@@ -98,6 +100,18 @@ def test_metrics_progress_and_per_target_losses_are_reported(two_targets: Any) -
     assert progress[-1].fraction == 1.0
     assert (progress[-1].epoch, progress[-1].epochs) == (2, 2)
     assert progress[-1].windows_per_second > 0
+
+
+def test_memory_is_the_process_s_own(two_targets: Any) -> None:
+    seen = [
+        event.values["memory_bytes"]
+        for event in two_targets.observer.of_type("metrics")
+        if "memory_bytes" in event.values
+    ]
+
+    assert seen
+    # Torch alone takes more than 100 MB; no more than this process has ever held.
+    assert all(1e8 < one <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 for one in seen)
 
 
 def test_val_loss_is_the_sum_over_targets(two_targets: Any) -> None:

@@ -13,6 +13,8 @@ from trainer.spec import NOT_BUILT_YET, TrainingSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# These differ between equal runs.
+MEASURED = {"windows_per_second", "memory_bytes"}
 # Another value for each field, with what else it takes to show.
 CHANGES: dict[str, dict[str, Any]] = {
     "preset": {"preset": "development"},
@@ -96,7 +98,7 @@ def _digest(trained: Any) -> str:
     *_, resolved = trained.observer.of_type("resolved")
     adjustments = [(a.field, a.effective) for a in resolved.adjustments if a.field != "known_covariates"]
     metrics = [
-        (e.step, {name: value for name, value in e.values.items() if name != "windows_per_second"})
+        (e.step, {name: value for name, value in e.values.items() if name not in MEASURED})
         for e in trained.observer.of_type("metrics")
     ]
     weights = (trained.out_dir / "model.safetensors").read_bytes()

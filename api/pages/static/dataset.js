@@ -1,6 +1,6 @@
 import { get, remove } from "./api.js";
 import { Chart } from "./chart.js";
-import { badge, card, empty, facts, h, say, show, showProblem, table } from "./dom.js";
+import { asking, badge, card, empty, facts, h, say, show, showProblem, table } from "./dom.js";
 import { bytes, count, date, number, step, words } from "./format.js";
 import { repeat } from "./live.js";
 
@@ -58,17 +58,11 @@ async function drop() {
   }
 }
 
-function deletion() {
-  const ask = h("button", { type: "button", class: "danger", onclick: () => { ask.replaceWith(sure); sure.focus(); } }, "Delete");
-  const sure = h("button", { type: "button", class: "danger", onclick: drop }, "Really delete it?");
-  return ask;
-}
-
 function draw(dataset) {
   document.title = `${dataset.name ?? "Dataset"} · foretrain`;
   const head = [h("p", { class: "crumbs" }, h("a", { href: "/datasets" }, "Datasets"), " / ", h("span", { class: "mono" }, dataset.id)),
     h("div", { class: "title" }, h("h1", {}, dataset.name ?? "unnamed", " ", badge(dataset.status)), h("div", { class: "actions" },
-      dataset.status === "ready" && h("a", { class: "button primary", href: `/jobs/new?dataset=${id}` }, "Train on it"), dataset.status !== "inspecting" && deletion()))];
+      dataset.status === "ready" && h("a", { class: "button primary", href: `/jobs/new?dataset=${id}` }, "Train on it"), dataset.status !== "inspecting" && asking("Delete", dataset.name ?? "this dataset", "Really delete it?", drop)))];
   if (dataset.status === "inspecting") return show(head, h("section", { class: "card" }, empty("Being inspected", h("p", {}, "Columns, cadence and gaps are looked for; this page shows them when it is done."))));
   if (dataset.status === "rejected") return show(head, showProblem({ title: "It cannot be used", detail: dataset.problem?.detail, errors: dataset.problem?.column ? [{ detail: `column ${dataset.problem.column}, row ${dataset.problem.row ?? "–"}` }] : [] }));
   const schema = dataset.schema;

@@ -47,6 +47,13 @@ export function table(caption, heads, rows, attributes = {}) {
     h("table", attributes, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
 }
 
+// What cannot be undone is asked twice, on the spot.
+export function asking(label, name, question, doing) {
+  const sure = h("button", { type: "button", class: "danger", onclick: doing }, question);
+  const ask = h("button", { type: "button", class: "danger", "aria-label": `${label} ${name}`, onclick: () => { ask.replaceWith(sure); sure.focus(); } }, label);
+  return ask;
+}
+
 export const empty = (title, ...more) => h("div", { class: "empty" }, h("p", { class: "empty-title" }, title), ...more);
 
 export function badge(status) {

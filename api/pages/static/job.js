@@ -11,10 +11,10 @@ const SAYS = { cancel: "Cancel", pause: "Pause", resume: "Resume", retry: "Retry
 
 const places = Object.fromEntries(["title", "problem", "tiles", "bar", "notices", "facts", "events", "attempts", "artifacts", "spec"].map((name) => [name, h("div")]));
 const log = h("pre", { class: "log", tabIndex: 0, "aria-label": "Log" });
-const plots = { loss: h("div"), rate: h("div"), speed: h("div"), gradient: h("div") };
+const plots = { loss: h("div"), rate: h("div"), speed: h("div"), gradient: h("div"), memory: h("div") };
 const noNumbers = h("p", { class: "quiet" }, "No numbers yet: they come with the first steps.");
 const charts = h("div", { class: "columns two", hidden: true },
-  card("Loss", plots.loss), card("Learning rate", plots.rate), card("Throughput, windows per second", plots.speed), card("Gradient norm", plots.gradient));
+  card("Loss", plots.loss), card("Learning rate", plots.rate), card("Throughput, windows per second", plots.speed), card("Gradient norm", plots.gradient), card("Memory of the training", plots.memory));
 
 show(places.title, places.problem, places.bar, places.tiles, places.notices, h("section", { "aria-label": "Curves" }, charts),
   h("div", { class: "columns two" },
@@ -27,10 +27,11 @@ const loss = new Chart(plots.loss, {
   series: [{ label: "train_loss (scaled)", color: "--series-2" }, { label: "val_loss (original units)", color: "--series-1", points: true }],
   describe: "Training loss and validation loss by optimizer step",
 });
-const single = (place, label, color, describe) => new Chart(place, { series: [{ label, color }], height: 180, describe });
+const single = (place, label, color, describe, more = {}) => new Chart(place, { series: [{ label, color }], height: 180, describe, ...more });
 const rate = single(plots.rate, "learning_rate", "--series-3", "Learning rate by optimizer step");
 const speed = single(plots.speed, "windows_per_second", "--series-4", "Windows trained per second by optimizer step");
 const gradient = single(plots.gradient, "grad_norm", "--series-6", "Norm of the gradient by optimizer step");
+const memory = single(plots.memory, "memory_bytes", "--series-5", "Memory of the training by optimizer step", { value: bytes });
 
 const draw = {
   title: part(places.title, (job) => [
@@ -112,7 +113,7 @@ async function act(verb, body) {
 }
 
 const job = polled(path);
-const DRAWN = ["train_loss", "val_loss", "learning_rate", "windows_per_second", "grad_norm"];
+const DRAWN = ["train_loss", "val_loss", "learning_rate", "windows_per_second", "grad_norm", "memory_bytes"];
 const metrics = polled(`${path}/metrics?names=${DRAWN}&max_points=1000`);
 let latest;
 let seen = 0;
@@ -156,7 +157,7 @@ function showMetrics(page) {
   charts.hidden = byName.size === 0;
   if (byName.size === 0) return;
   loss.set(joined([byName.get("train_loss") ?? [], byName.get("val_loss") ?? []]));
-  for (const [chart, name] of [[rate, "learning_rate"], [speed, "windows_per_second"], [gradient, "grad_norm"]]) chart.set(joined([byName.get(name) ?? []]));
+  for (const [chart, name] of [[rate, "learning_rate"], [speed, "windows_per_second"], [gradient, "grad_norm"], [memory, "memory_bytes"]]) chart.set(joined([byName.get(name) ?? []]));
 }
 
 async function showEvents() {

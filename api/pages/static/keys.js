@@ -1,5 +1,5 @@
 import { all, get, post, remove } from "./api.js";
-import { badge, card, empty, h, say, show, showProblem, table } from "./dom.js";
+import { asking, badge, card, empty, h, say, show, showProblem, table } from "./dom.js";
 import { ago, date } from "./format.js";
 
 const SCOPES = { "jobs:read": "see jobs and download what they leave", "jobs:write": "submit and steer jobs", "datasets:read": "see datasets", "datasets:write": "upload and delete datasets", admin: "all of it, and keys and webhooks" };
@@ -24,7 +24,9 @@ async function create(event) {
   if (days > 0) body.expires_at = new Date(Date.now() + days * 86_400_000).toISOString();
   try {
     const key = await post("/v1/api_keys", body);
-    made.replaceChildren(h("div", { class: "notice calm" }, h("p", {}, "This is the key. It is shown once."), h("div", { class: "secret" }, h("code", {}, key.secret), h("button", { type: "button", onclick: () => navigator.clipboard.writeText(key.secret).then(() => say("Copied.")) }, "Copy"))));
+    made.replaceChildren(h("div", { class: "notice calm" }, h("p", {}, "This is the key. It is shown once."), h("div", { class: "secret" }, h("code", {}, key.secret), 
+      // Browsers offer it on HTTPS and on the machine itself alone.
+      navigator.clipboard && h("button", { type: "button", onclick: () => navigator.clipboard.writeText(key.secret).then(() => say("Copied.")) }, "Copy"))));
     problem.replaceChildren();
     await draw();
   } catch (refusal) {
@@ -42,12 +44,6 @@ async function revoke(key) {
   }
 }
 
-function revoking(key) {
-  const sure = h("button", { type: "button", class: "danger", onclick: () => revoke(key) }, "Really revoke it?");
-  const ask = h("button", { type: "button", class: "danger", "aria-label": `Revoke ${key.name ?? key.prefix}`, onclick: () => { ask.replaceWith(sure); sure.focus(); } }, "Revoke");
-  return ask;
-}
-
 function state(key) {
   if (key.revoked_at) return badge("revoked");
   return key.expires_at && new Date(key.expires_at) < new Date() ? badge("expired") : badge("ready");
@@ -58,7 +54,7 @@ async function draw() {
   list.replaceChildren(table("API keys", ["Key", "State", "May do", "Last used", "Expires", { label: h("span", { class: "unseen" }, "Actions") }], keys.map((key) => h("tr", {},
     h("td", {}, h("span", { class: "name" }, key.name ?? "unnamed"), h("span", { class: "id" }, `${key.prefix}…${key.id === own?.key_id ? " (this session)" : ""}`)),
     h("td", {}, state(key)), h("td", {}, key.scopes.map((one) => h("span", { class: "label" }, one))), h("td", {}, key.last_used_at ? ago(key.last_used_at) : "never"),
-    h("td", {}, key.expires_at ? date(key.expires_at) : "never"), h("td", {}, key.revoked_at ? null : revoking(key))))));
+    h("td", {}, key.expires_at ? date(key.expires_at) : "never"), h("td", {}, key.revoked_at ? null : asking("Revoke", key.name ?? key.prefix, "Really revoke it?", () => revoke(key)))))));
 }
 
 try {

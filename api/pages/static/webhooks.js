@@ -1,5 +1,5 @@
 import { all, call, get, post, remove } from "./api.js";
-import { badge, card, empty, h, say, show, showProblem, table } from "./dom.js";
+import { asking, badge, card, empty, h, say, show, showProblem, table } from "./dom.js";
 import { ago, time, words } from "./format.js";
 
 const problem = h("div");
@@ -63,7 +63,7 @@ async function draw() {
       h("td", {}, h("span", { class: "name" }, one.name ?? "unnamed"), h("span", { class: "id" }, one.url)), h("td", {}, state(one)),
       h("td", {}, one.event_types.map((type) => h("span", { class: "label" }, type === "*" ? "all" : type))),
       h("td", {}, h("div", { class: "actions" }, h("button", { type: "button", onclick: () => attempt(() => showDeliveries(one)) }, "Deliveries"), h("button", { type: "button", onclick: () => test(one) }, "Test"),
-        h("button", { type: "button", onclick: () => change(one, { enabled: !one.enabled }) }, one.enabled ? "Switch off" : "Switch on"), h("button", { type: "button", class: "danger", onclick: () => drop(one) }, "Delete")))))));
+        h("button", { type: "button", onclick: () => change(one, { enabled: !one.enabled }) }, one.enabled ? "Switch off" : "Switch on"), asking("Delete", one.name ?? one.url, "Really delete it?", () => drop(one))))))));
 }
 
 try {

@@ -107,7 +107,7 @@ def list_api_keys(
     responses=answers("not_found", ok_200=json_answer("The key without its secret.", "api_key")),
 )
 def get_api_key(caller: Admin, resources: Service, key_id: ApiKeyId) -> ApiKeyRead:
-    """What it may do, until when, and when it was used last."""
+    """What it may do, until when, and when it was used last. One that was revoked is in the list alone."""
     with resources.db.readers.begin() as session:
         return service.get_key(session, caller.tenant_id, key_id)
 

@@ -69,8 +69,10 @@ def list_keys(
 
 
 def get_key(session: Session, tenant_id: str, key_id: str) -> ApiKeyRead:
-    """Raises NotFound."""
+    """Raises NotFound, for one that was revoked as well: that is kept for the record, in the list."""
     key = _there(repository.find_key(session, tenant_id, key_id), key_id)
+    if key.revoked_at is not None:
+        raise NotFound(f"The API key {key_id} was revoked; the list of keys says when.")
     return ApiKeyRead.of(key, repository.tenant_name(session, tenant_id))
 
 

@@ -23,7 +23,7 @@ def list_api_keys(wire: Wire, *, page_size: int = PAGE_SIZE) -> AsyncIterator[Ap
 
 
 async def get_api_key(wire: Wire, key_id: str) -> ApiKeyRead:
-    """What it may do, until when, and when it was used last."""
+    """What it may do, until when, and when it was used last; one that was revoked is in the list alone."""
     return await fetch_as(wire, ApiKeyRead, Request("GET", f"/v1/api_keys/{key_id}"))
 
 

@@ -86,6 +86,8 @@ def open_populated(
         service.finish(session, finished, claimed.token, "completed", {"val_loss": 1.0})
         _submit(session, caller.tenant_id, dataset_id)
         running = _claim(session)
+        # Nor for the job; once it counted as stalled, its answers would have another ETag.
+        session.execute(update(Job).values(heartbeat_at=later(db_now(), 24 * 3600)))
         queued = _submit(session, caller.tenant_id, dataset_id)
     templates = {JobStatus.SUCCEEDED: finished, JobStatus.QUEUED: queued}
     yield Populated(url, db, storage, key, caller, dataset_id, running, templates)

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from core.datasets.lifecycle import DatasetStatus
 from core.jobs.schemas import DisplayName
+from core.open_enums import Open
 from trainer.dataset.schema import (
     NO_OTHER_KEYS,
     DatasetFormat,
@@ -29,7 +30,7 @@ class DatasetRead(BaseModel):
 
     id: str
     name: str | None
-    status: DatasetStatus
+    status: Open[DatasetStatus]
     format: DatasetFormat
     mapping: DatasetMapping
     sha256: str

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.jobs.lifecycle import Fault, JobStatus
+from core.open_enums import Open
 from trainer.dataset.schema import NO_OTHER_KEYS
 from trainer.events import Adjustment
 from trainer.spec import TrainingSpec
@@ -217,7 +218,7 @@ class JobRead(BaseModel):
     labels: dict[str, str]
     priority: int
     dataset_id: str
-    status: JobStatus
+    status: Open[JobStatus]
     is_terminal: bool
     phase: str | None
     status_reason: StatusReason | None

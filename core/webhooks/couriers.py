@@ -95,10 +95,10 @@ class Couriers:
     def _settle(self, claimed: ClaimedDelivery, attempt: DeliveryAttempt, answer: Answer) -> None:
         with self._db.sessions.begin() as session:
             disabled = settling.settle(session, claimed, attempt, answer, self._settings.webhook_disable_days)
-            tallies.note(session, Tallied.WEBHOOK, attempt.outcome.value)
+            tallies.note(session, Tallied.WEBHOOK, attempt.outcome)
         told: dict[str, Any] = {"webhook_id": claimed.webhook_id, "delivery_id": claimed.id}
         if not answer.is_delivered:
-            _log.info("webhook_not_delivered", **told, outcome=attempt.outcome.value, status=answer.status)
+            _log.info("webhook_not_delivered", **told, outcome=str(attempt.outcome), status=answer.status)
         if disabled is not None:
             _log.warning("webhook_disabled", webhook_id=claimed.webhook_id, reason=disabled.value)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from core.jobs.lifecycle import EventType
 from core.jobs.schemas import DisplayName, StatusReason
+from core.open_enums import Open
 from core.webhooks.lifecycle import DeliveryStatus, Outcome
 
 TargetUrl = Annotated[
@@ -100,7 +101,7 @@ class DeliveryAttempt(BaseModel):
 
     started_at: datetime
     duration_seconds: float
-    outcome: Outcome = Field(
+    outcome: Open[Outcome] = Field(
         description="`delivered` is any 2xx; `blocked`: the host stands for an address that is not public."
     )
     response_status: int | None
@@ -117,7 +118,7 @@ class DeliveryRead(BaseModel):
     event_id: str
     event_type: str
     job_id: str | None
-    status: DeliveryStatus
+    status: Open[DeliveryStatus]
     attempts: list[DeliveryAttempt] = Field(description="Oldest first; the newest twenty.")
     next_attempt_at: datetime | None = Field(description="Null once it is delivered or given up.")
     created_at: datetime

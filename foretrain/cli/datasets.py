@@ -73,7 +73,7 @@ def list_datasets(client: Client, as_json: AsJson = False) -> None:
         return
     say_table(
         ["id", "name", "status", "format", "bytes"],
-        ([each.id, each.name, each.status.value, each.format, f"{each.size_bytes:,}"] for each in datasets),
+        ([each.id, each.name, each.status, each.format, f"{each.size_bytes:,}"] for each in datasets),
     )
 
 

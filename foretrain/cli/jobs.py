@@ -60,10 +60,7 @@ def list_jobs(
         return
     say_table(
         ["id", "name", "status", "progress", "created"],
-        (
-            [job.id, job.name, job.status.value, _percent(job), f"{job.created_at:%Y-%m-%d %H:%M}"]
-            for job in jobs
-        ),
+        ([job.id, job.name, job.status, _percent(job), f"{job.created_at:%Y-%m-%d %H:%M}"] for job in jobs),
     )
 
 
@@ -208,10 +205,7 @@ def _show(job: JobRead, *, as_json: bool) -> None:
     if as_json:
         say_json(job)
         return
-    say(
-        f"{job.id} {job.status.value}"
-        + ("" if job.status_reason is None else f": {job.status_reason.message}")
-    )
+    say(f"{job.id} {job.status}" + ("" if job.status_reason is None else f": {job.status_reason.message}"))
 
 
 def _label_of(text: str) -> tuple[str, str]:
@@ -226,6 +220,6 @@ def _percent(job: JobRead) -> str:
 
 
 def _exit_as(job: JobRead) -> None:
-    code = {"failed": JOB_FAILED, "cancelled": JOB_CANCELLED}.get(job.status.value)
+    code = {"failed": JOB_FAILED, "cancelled": JOB_CANCELLED}.get(job.status)
     if code is not None:
         raise typer.Exit(code)

@@ -72,7 +72,13 @@ def speaking_to(url: str | None, api_key: str | None) -> Iterator[Client]:
     """A client; what goes wrong becomes a sentence on stderr and an exit code."""
     with spoken_refusals():
         from foretrain.cli.connection import find_connection
-        from foretrain.client import Client, NotEndedInTime, ServiceProblem, ServiceUnreachable
+        from foretrain.client import (
+            AnswerNotUnderstood,
+            Client,
+            NotEndedInTime,
+            ServiceProblem,
+            ServiceUnreachable,
+        )
 
         found = find_connection(url, api_key)
         try:
@@ -80,7 +86,7 @@ def speaking_to(url: str | None, api_key: str | None) -> Iterator[Client]:
                 yield client
         except ServiceProblem as problem:
             _end(REFUSED, _refusal(problem))
-        except ServiceUnreachable as error:
+        except (ServiceUnreachable, AnswerNotUnderstood) as error:
             _end(UNREACHABLE, str(error))
         except NotEndedInTime as error:
             _end(NOT_ENDED, str(error))

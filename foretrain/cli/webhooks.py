@@ -122,7 +122,7 @@ def deliveries(
                 each.id,
                 each.event_type,
                 each.job_id,
-                each.status.value,
+                each.status,
                 len(each.attempts),
                 f"{each.created_at:%Y-%m-%d %H:%M}",
             ]

@@ -14,10 +14,17 @@ import httpx2
 from foretrain.client import datasets, downloads, fleet, following, jobs, keys, webhooks
 from foretrain.client.downloads import Download
 from foretrain.client.offers import Awaiting, Blocking, Listing, Offer
-from foretrain.client.problems import ChecksumMismatch, NotEndedInTime, ServiceProblem, ServiceUnreachable
+from foretrain.client.problems import (
+    AnswerNotUnderstood,
+    ChecksumMismatch,
+    NotEndedInTime,
+    ServiceProblem,
+    ServiceUnreachable,
+)
 from foretrain.client.wire import AwaitingWire, BlockingWire
 
 __all__ = [
+    "AnswerNotUnderstood",
     "AsyncClient",
     "ChecksumMismatch",
     "Client",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx2
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel, ValidationError
 
-from foretrain.client.problems import ServiceProblem, ServiceUnreachable
+from foretrain.client.problems import AnswerNotUnderstood, ServiceProblem, ServiceUnreachable
 from foretrain.client.wire import Answer, Query, Request, Wire
 
 T = TypeVar("T")
@@ -26,6 +27,14 @@ PAGE_SIZE = 100
 
 _NOT_DONE = {429, 503}  # the service says that it has not begun
 _LOST_BEHIND_A_PROXY = {502, 504}
+
+
+class _Object(RootModel[dict[str, Any]]):
+    pass
+
+
+class _Page(BaseModel):
+    items: list[Any]
 
 
 async def exchange(wire: Wire, request: Request, take: Callable[[Answer], Awaitable[T]]) -> T:
@@ -63,8 +72,40 @@ async def fetch(wire: Wire, request: Request) -> httpx2.Response:
 
 
 async def fetch_as(wire: Wire, model: type[Model], request: Request) -> Model:
-    """The answer's body, typed."""
-    return model.model_validate_json((await fetch(wire, request)).content)
+    """The answer's body, typed. Raises AnswerNotUnderstood."""
+    return typed(model, (await fetch(wire, request)).content)
+
+
+def typed(model: type[Model], content: bytes | str) -> Model:
+    """JSON of the service as one of our types. Raises AnswerNotUnderstood."""
+    with _understood(model):
+        return model.model_validate_json(content)
+
+
+def parsed(content: bytes) -> dict[str, Any]:
+    """JSON of the service, an object. Raises AnswerNotUnderstood."""
+    return typed(_Object, content).root
+
+
+def listed(model: type[Model], page: dict[str, Any]) -> list[Model]:
+    """The items of one page, typed. Raises AnswerNotUnderstood."""
+    with _understood(_Page):
+        items = _Page.model_validate(page).items
+    with _understood(model):
+        return [model.model_validate(item) for item in items]
+
+
+@contextmanager
+def _understood(model: type[BaseModel]) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise AnswerNotUnderstood(
+            f"The answer is no {model.__name__.lstrip('_')} as this release of foretrain knows it ({place}: "
+            f"{first['msg']}). Is the address right, and the release not older than the service's?"
+        ) from error
 
 
 async def fetch_each(
@@ -73,9 +114,9 @@ async def fetch_each(
     """The items of a list, page after page."""
     asked: dict[str, str | int | list[str]] = dict(query or {})
     while True:
-        page = (await fetch(wire, Request("GET", path, asked))).json()
+        page = parsed((await fetch(wire, Request("GET", path, asked))).content)
         for item in page["items"]:
-            yield model.model_validate(item)
+            yield typed(model, json.dumps(item))
         if page.get("next_cursor") is None:
             return
         asked["cursor"] = page["next_cursor"]

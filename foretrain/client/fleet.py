@@ -6,7 +6,7 @@ from typing import Any
 
 from core.jobs.schemas import Queues
 from core.workers.schemas import Capabilities
-from foretrain.client.exchange import fetch, fetch_as
+from foretrain.client.exchange import fetch, fetch_as, parsed
 from foretrain.client.wire import Request, Wire
 
 
@@ -22,5 +22,4 @@ async def get_queues(wire: Wire) -> Queues:
 
 async def get_spec_schema(wire: Wire) -> dict[str, Any]:
     """The JSON Schema of `training`."""
-    schema: dict[str, Any] = (await fetch(wire, Request("GET", "/v1/spec/schema"))).json()
-    return schema
+    return parsed((await fetch(wire, Request("GET", "/v1/spec/schema"))).content)

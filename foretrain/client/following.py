@@ -11,7 +11,7 @@ from http import HTTPStatus
 import httpx2
 
 from core.jobs.schemas import EventRead, JobRead
-from foretrain.client.exchange import fetch, pause_seconds, problem_of
+from foretrain.client.exchange import fetch, pause_seconds, problem_of, typed
 from foretrain.client.jobs import get_job, list_events
 from foretrain.client.problems import NotEndedInTime
 from foretrain.client.server_sent import read_events
@@ -109,7 +109,7 @@ async def _streamed(
                     return
                 # Progress is not part of the log: it has no place in it, and is not repeated.
                 if sent is not None and sent.id is not None:
-                    yield EventRead.model_validate_json(sent.data)
+                    yield typed(EventRead, sent.data)
                 _check(until)
     raise _BrokenOff
 
@@ -173,7 +173,7 @@ async def _ask(wire: Wire, job_id: str, etag: str | None, held_seconds: int) -> 
     )
     is_news = answer.status_code != HTTPStatus.NOT_MODIFIED
     return _Poll(
-        job=JobRead.model_validate_json(answer.content) if is_news else None,
+        job=typed(JobRead, answer.content) if is_news else None,
         etag=answer.headers["ETag"],
         advised_seconds=float(answer.headers.get("Retry-After", _USUAL_POLL_SECONDS)),
         was_held="Preference-Applied" in answer.headers,

@@ -20,7 +20,15 @@ from core.jobs.schemas import (
     ResolvedTraining,
     RetryFrom,
 )
-from foretrain.client.exchange import PAGE_SIZE, fetch, fetch_as, fetch_each, made_repeatable
+from foretrain.client.exchange import (
+    PAGE_SIZE,
+    fetch,
+    fetch_as,
+    fetch_each,
+    listed,
+    made_repeatable,
+    parsed,
+)
 from foretrain.client.wire import Request, Wire
 
 
@@ -148,13 +156,12 @@ async def read_metrics(
     if attempt is not None:
         query["attempt"] = attempt
     answer = await fetch(wire, Request("GET", f"/v1/jobs/{job_id}/metrics", query))
-    return [MetricSeries.model_validate(series) for series in answer.json()["items"]]
+    return listed(MetricSeries, parsed(answer.content))
 
 
 async def get_result(wire: Wire, job_id: str) -> dict[str, Any]:
     """The content of result.json: scores by target and horizon, beside those of naive forecasts."""
-    result: dict[str, Any] = (await fetch(wire, Request("GET", f"/v1/jobs/{job_id}/result"))).json()
-    return result
+    return parsed((await fetch(wire, Request("GET", f"/v1/jobs/{job_id}/result"))).content)
 
 
 def list_artifacts(wire: Wire, job_id: str) -> AsyncIterator[ArtifactRead]:

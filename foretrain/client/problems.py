@@ -3,6 +3,7 @@
 Exception
 ├── ServiceProblem      the service said no
 ├── ServiceUnreachable  nobody answered, not even after the retries
+├── AnswerNotUnderstood the service, a later release perhaps, says what this one has no words for
 ├── ChecksumMismatch    a download is not what the service stored
 └── NotEndedInTime      the time allowed for waiting is over, and the job is not (a TimeoutError)
 """
@@ -33,6 +34,10 @@ class ServiceProblem(Exception):  # named as in RFC 9457
 
 class ServiceUnreachable(Exception):  # named for what was found
     """No answer: the service is down, the address is wrong, or the network is. `__cause__` says more."""
+
+
+class AnswerNotUnderstood(Exception):  # named for what was found
+    """The answer does not fit this release's types: the service is of another one, or is none of ours."""
 
 
 class ChecksumMismatch(Exception):  # named for what was found

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from core.jobs.schemas import JobCreate
-from foretrain.client import Client, ServiceProblem, ServiceUnreachable, exchange
+from foretrain.client import AnswerNotUnderstood, Client, ServiceProblem, ServiceUnreachable, exchange
 from tests.foretrain.client.scripted_service import HANGS_UP, Says, Scripted, problem, scripted
+from tests.foretrain.serving import Running
 
 JOB = JobCreate(dataset_id="ds_1")
 QUEUES = Says(body=b'{"queues": []}')
@@ -121,3 +122,38 @@ def test_a_download_that_breaks_off_is_resumed_within_the_call(tmp_path: Path) -
     assert download.resumed_at == 120
     assert service.headers("Range") == [None, None, "bytes=120-"]
     assert service.headers("If-Range") == [None, None, '"one"']
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"<html>welcome</html>", "Invalid JSON"),
+        (b'{"queues": [{"name": 5}]}', "queues.0.name"),
+        (b"[]", "Queues as this release"),
+    ],
+)
+def test_an_answer_of_something_else_is_named_in_a_sentence(body: bytes, says: str) -> None:
+    with (
+        scripted(Says(body=body)) as service,
+        client_of(service) as client,
+        pytest.raises(AnswerNotUnderstood, match=says),
+    ):
+        client.get_queues()
+
+
+@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b'{"items": [{"id": 5}]}'])
+def test_a_list_of_something_else_is_named_in_a_sentence(body: bytes) -> None:
+    with (
+        scripted(Says(body=body)) as service,
+        client_of(service) as client,
+        pytest.raises(AnswerNotUnderstood),
+    ):
+        list(client.list_jobs())
+
+
+def test_a_status_of_a_later_release_is_a_word_like_others(running: Running) -> None:
+    with Client(running.url, running.key) as client:
+        job = client.get_job(running.add_job())
+    later = job.model_copy(update={"status": "archived"}).model_dump_json().encode()
+    with scripted(Says(body=later)) as service, client_of(service) as client:
+        assert client.get_job(job.id).status == "archived"

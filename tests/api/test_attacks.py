@@ -8,25 +8,58 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from core.access.scopes import Scope
+from core.access.service import create_key
+from core.jobs.lifecycle import JobStatus
 from core.pages import encode_cursor
-from core.tables import Job
-from tests.api.conftest import NOTHING, RunningApi, fleet_csv, running
+from core.tables import ApiKey, Dataset, Job, Tenant, Webhook
+from core.webhooks import service as webhooks
+from core.webhooks.schemas import WebhookCreate
+from tests.api.conftest import RunningApi, fleet_csv, running
 from tests.api.routes_of import NOBODYS, Operation, operations_of
 from tests.api.test_access import BODIES, closed_operations
 from tests.api.test_audit import a_webhook
 from tests.api.test_over_the_wire import served
 from tests.conftest import make_settings
-from tests.factories import make_dataset, make_job
+from tests.factories import make_dataset, make_job, make_tenant
 
 MARKER = "hunter2-must-not-be-seen"
 # What only the service decides, by the names of its columns.
 NOT_THEIRS = ("id", "tenant_id", "status", "token", "attempt", "storage_key", "secret_sha256", "revoked_at")
 CRLF = "%0d%0aX-Evil:%201"
 CLIENTS = 500
+
+
+def rows_of_rival(api: RunningApi) -> list[Any]:
+    with api.db.readers.begin() as session:
+        tenant_id = session.scalars(select(Tenant.id).where(Tenant.name == "rival")).one()
+        return [
+            row
+            for table in (Dataset, Job, Webhook, ApiKey)
+            for row in session.execute(
+                select(table.__table__).where(table.tenant_id == tenant_id).order_by(table.id)
+            )
+        ]
+
+
+@pytest.fixture
+def rival(api: RunningApi) -> Iterator[None]:
+    """Another tenant has a job, a dataset, a webhook and a key; whatever is tried, they stay as they are."""
+    with api.db.sessions.begin() as session:
+        tenant = make_tenant(session, "rival")
+        make_job(session, JobStatus.QUEUED, tenant, make_dataset(session, tenant))
+        asked = WebhookCreate(url="https://hooks.example.org/")
+        webhooks.create(session, tenant.id, asked, api.settings)
+        create_key(session, "rival", [Scope.ADMIN])
+    before = rows_of_rival(api)
+    assert len(before) == 4
+    yield
+    assert rows_of_rival(api) == before
 
 
 def with_json(api: RunningApi) -> list[Operation]:
@@ -40,8 +73,9 @@ def with_json(api: RunningApi) -> list[Operation]:
     ]
 
 
+@pytest.mark.usefixtures("rival")
 def test_no_body_takes_a_field_that_is_not_the_callers_to_set(api: RunningApi) -> None:
-    operations = with_json(api)
+    operations, before = with_json(api), api.leftovers()
     assert len(operations) >= 8
     for operation in operations:
         asked = BODIES.get(operation, {}).get("json", {})
@@ -50,9 +84,10 @@ def test_no_body_takes_a_field_that_is_not_the_callers_to_set(api: RunningApi) -
             assert answer.status_code == 422, (operation, name)
             pointers = [error["pointer"] for error in answer.json()["errors"]]
             assert f"/{name}" in pointers, (operation, name)
-    assert api.leftovers() == NOTHING
+    assert api.leftovers() == before
 
 
+@pytest.mark.usefixtures("rival")
 def test_no_list_can_be_asked_for_without_bounds_or_with_a_forged_cursor(api: RunningApi) -> None:
     document = api.app.openapi()["paths"]
     with api.db.sessions.begin() as session:
@@ -73,6 +108,7 @@ def test_no_list_can_be_asked_for_without_bounds_or_with_a_forged_cursor(api: Ru
     assert checked >= 5
 
 
+@pytest.mark.usefixtures("rival")
 def test_no_path_or_header_of_a_request_becomes_a_header_of_the_answer(api: RunningApi) -> None:
     sent = {"X-Request-Id": "evil", "Idempotency-Key": "evil", "If-None-Match": "evil", "Prefer": "evil"}
     for operation in closed_operations(api):
@@ -85,6 +121,7 @@ def test_no_path_or_header_of_a_request_becomes_a_header_of_the_answer(api: Runn
         assert not any("evil" in value.lower() for value in answer.headers.values()), operation
 
 
+@pytest.mark.usefixtures("rival")
 @pytest.mark.parametrize(
     "name",
     [
@@ -106,6 +143,7 @@ def test_the_name_of_a_file_leads_nowhere_else(api: RunningApi, name: str) -> No
     assert answer.status_code == 404 or json.loads(answer.text).keys() == {"items", "next_cursor"}
 
 
+@pytest.mark.usefixtures("rival")
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "CON", "a" * 200, "\u202etxt.exe", "<script>", "'; DROP"]
 )
@@ -120,6 +158,7 @@ def test_a_name_is_a_label_and_no_part_of_a_place(api: RunningApi, name: str) ->
     assert name not in str(stored[0])
 
 
+@pytest.mark.usefixtures("rival")
 def test_nothing_that_was_sent_is_in_the_log_but_the_path(
     api: RunningApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,8 +192,11 @@ def test_a_full_queue_is_a_429_and_the_others_work_on(sqlite_url: str, tmp_path:
         assert second.json()["code"] == "quota_exceeded"
         assert int(second.headers["retry-after"]) > 0
         assert api.client.get("/v1/jobs").status_code == 200
+        with api.db.sessions.begin() as session:
+            theirs = {"dataset_id": make_dataset(session, make_tenant(session, "rival")).id}
+        assert api.client_of("rival").post("/v1/jobs", json=theirs).status_code == 201
         with api.db.readers.begin() as session:
-            assert len(session.scalars(select(Job.id)).all()) == 1
+            assert len(session.scalars(select(Job.id)).all()) == 2
 
 
 @pytest.fixture
@@ -183,11 +225,13 @@ def test_five_hundred_clients_that_dawdle_keep_nobody_waiting(sqlite_url: str, t
             connection = held.enter_context(wire.connect())
             connection.sendall(kinds[number % len(kinds)])
 
+        rival = {"Authorization": f"Bearer {started.key(tenant='rival')}"}
         seconds = []
         for _ in range(5):
             begun = time.perf_counter()
             assert wire.http.get("/v1/jobs").status_code == 200
+            assert wire.http.get("/v1/jobs", headers=rival).status_code == 200
             assert wire.http.get("/livez").status_code == 200
-            seconds.append((time.perf_counter() - begun) / 2)
+            seconds.append((time.perf_counter() - begun) / 3)
 
     assert sorted(seconds)[2] < 1

@@ -66,8 +66,16 @@ class _Counted:
             yield self.take(chunk)
 
     async def each_async(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """In pieces of READ_CHUNK_BYTES or a little more: each step into the vendor's code and back costs."""
+        gathered, size_bytes = [], 0
         async for chunk in chunks:
-            yield self.take(chunk)
+            gathered.append(chunk)
+            size_bytes += len(chunk)
+            if size_bytes >= READ_CHUNK_BYTES:
+                yield self.take(b"".join(gathered))
+                gathered, size_bytes = [], 0
+        if gathered:
+            yield self.take(b"".join(gathered))
 
     def result(self) -> StoredObject:
         return StoredObject(self._size_bytes, self._hash.hexdigest())

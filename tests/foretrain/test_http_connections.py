@@ -45,6 +45,13 @@ def read_all(connection: socket.socket) -> bytes:
     return answer
 
 
+def test_a_body_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    with listen("127.0.0.1", 0) as listener, closing(socket.create_connection(listener.getsockname())):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.parametrize("sent", [b"", HALF_A_HEAD])
 def test_a_head_that_does_not_come_is_given_up(server: HttpServer, sent: bytes) -> None:
     with closing(connect(server)) as connection:

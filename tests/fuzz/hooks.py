@@ -135,6 +135,8 @@ def _is_in_a_sequence(case: schemathesis.Case[Any]) -> bool:
 def _thing(name: str, operation: str) -> str | None:
     if operation == "delete_webhook":
         return _new_webhook()
+    if operation == "test_webhook":
+        return _switched_on(_any("webhook_id"))
     if operation == "read_dataset_values":
         return _any("stored_dataset_id")
     if name == "job_id" and (
@@ -204,6 +206,13 @@ def _new_webhook() -> str:
     asked = {"url": "https://hooks.example.org/short-lived"}
     made = requests.post(f"{ORDERS['url']}/v1/webhooks", json=asked, headers=HEADERS, timeout=10)
     return str(made.json()["id"])
+
+
+def _switched_on(webhook_id: str) -> str:
+    # Changes that were made up have switched most of them off, and one that is off takes no test.
+    url = f"{ORDERS['url']}/v1/webhooks/{webhook_id}"
+    requests.patch(url, json={"enabled": True}, headers=HEADERS, timeout=10)
+    return webhook_id
 
 
 def _make_room() -> None:

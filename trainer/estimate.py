@@ -224,7 +224,10 @@ def _residual_network(size: int, hidden: int, output: int, *, context: int = 0) 
 
 
 def training_memory_bytes(spec: TrainingSpec, inputs: Inputs, *, rows: int) -> int:
-    """Peak over what the imports take, on the CPU, within MEMORY_ERROR where that was measured."""
+    """Peak over what the imports take, on the CPU, within MEMORY_ERROR where that was measured: one device.
+
+    Several share the windows of a batch; weights and data each of them holds for itself (decision 22).
+    """
     steps = spec.encoder_length + spec.horizon
     variables = 2 * inputs.known + inputs.unknown  # those of the encoder and those of the decoder
     kept = FLOATS_PER_INPUT * variables * steps * spec.hidden_size
@@ -232,4 +235,4 @@ def training_memory_bytes(spec: TrainingSpec, inputs: Inputs, *, rows: int) -> i
     activations = 4 * spec.batch_size * (kept + scores)
     weights = 4 * COPIES_OF_WEIGHTS * network_parameters(spec, inputs)
     data = BYTES_PER_VALUE * rows * (inputs.known + inputs.unknown)
-    return round(FIXED_BYTES + activations + weights + data)
+    return round(spec.devices * (FIXED_BYTES + weights + data) + activations)

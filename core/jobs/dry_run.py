@@ -31,6 +31,7 @@ from trainer.spec import TrainingSpec
 _SHAPE = (
     *("hidden_size", "hidden_continuous_size", "attention_head_size", "lstm_layers", "encoder_length"),
     *("horizon", "target_metrics", "known_covariates", "observed_covariates", "batch_size", "precision"),
+    "devices",
 )
 
 

@@ -84,6 +84,7 @@ def test_the_duration_spans_the_speeds_of_jobs_alike(any_api: RunningApi, datase
     for speed in (100.0, 400.0):
         job_at(any_api, speed)
     job_at(any_api, 9000.0, hidden_size=8)
+    job_at(any_api, 9000.0, devices=2)
 
     said = estimate(any_api, dataset_id, limits={"max_runtime_seconds": 20})
 

@@ -177,6 +177,17 @@ def test_the_memory_is_that_of_trainings_that_were_measured(
     assert guess / 2**20 == pytest.approx(measured_mebibytes, rel=MEMORY_ERROR)
 
 
+def test_several_devices_share_the_windows_of_a_batch_and_hold_the_rest_each(make_spec: Any) -> None:
+    def guess(devices: int, batch_size: int) -> int:
+        spec = make_spec(devices=devices, batch_size=batch_size)
+        return training_memory_bytes(spec, Inputs.of(spec, [], [60]), rows=60 * 288)
+
+    windows = guess(1, 256) - guess(1, 64)
+    assert guess(2, 256) - guess(2, 64) == pytest.approx(windows)
+    assert guess(2, 64) < 2 * guess(1, 64)
+    assert guess(3, 64) - guess(2, 64) == pytest.approx(guess(2, 64) - guess(1, 64))
+
+
 def test_a_run_without_windows_takes_no_steps(make_spec: Any) -> None:
     assert optimizer_steps(make_spec(), 0) == 0
 

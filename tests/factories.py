@@ -120,7 +120,7 @@ def claim_job(session: Session, job: Job, worker_name: str = WORKER) -> ClaimedJ
     """Claims this very job, whatever else waits."""
     queue = job.queue
     session.execute(update(Job).where(Job.id == job.id).values(queue="aside"))
-    claimed = service.claim(session, "aside", worker_name, lease_seconds=30)
+    claimed = service.claim(session, "aside", worker_name, lease_seconds=30, devices=job.devices)
     assert claimed is not None
     session.execute(update(Job).where(Job.id == job.id).values(queue=queue))
     return claimed

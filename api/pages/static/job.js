@@ -13,8 +13,10 @@ const places = Object.fromEntries(["title", "problem", "tiles", "bar", "notices"
 const log = h("pre", { class: "log", tabIndex: 0, "aria-label": "Log" });
 const plots = { loss: h("div"), rate: h("div"), speed: h("div"), gradient: h("div"), memory: h("div") };
 const noNumbers = h("p", { class: "quiet" }, "No numbers yet: they come with the first steps.");
+const losses = card("Loss", plots.loss);
+losses.classList.add("whole-row");
 const charts = h("div", { class: "columns two", hidden: true },
-  card("Loss", plots.loss), card("Learning rate", plots.rate), card("Throughput, windows per second", plots.speed), card("Gradient norm", plots.gradient), card("Memory of the training", plots.memory));
+  losses, card("Learning rate", plots.rate), card("Throughput, windows per second", plots.speed), card("Gradient norm", plots.gradient), card("Memory of the training", plots.memory));
 
 show(places.title, places.problem, places.bar, places.tiles, places.notices, h("section", { "aria-label": "Curves" }, charts),
   h("div", { class: "columns two" },
@@ -95,7 +97,7 @@ function about(event) {
 
 const FILES = {
   "model.ckpt": "the best weights; stock pytorch-forecasting opens it", "last.ckpt": "the newest weights", "model.safetensors": "the best weights without a pickle",
-  "model.json": "schema, scalers and versions that belong to it", "resume.safetensors": "to go on training from", "result.json": "all scores", "report.html": "one file to read and send around",
+  "model.json": "schema, scalers and versions that belong to it", "resume.safetensors": "to go on training from", "resume-older.safetensors": "the one before, should that be damaged", "result.json": "all scores", "report.html": "one file to read and send around",
   "metrics.csv": "every number of every step", "tensorboard.zip": "for tensorboard --logdir", "lr_find.json": "the curve of the learning-rate finder", "example.parquet": "windows with their forecasts",
   "example.json": "the same for stock_example.py", "stock_example.py": "opens the model with stock libraries", "forecasts.json": "the last forecasts of each server",
 };

@@ -63,7 +63,7 @@ def _webhook_shown_with_deliveries(visitor: Visitor, _: Watched) -> None:
     page.get_by_label("name").fill("seen")
     page.get_by_role("button", name="Add a webhook").click()
     page.locator(".secret").wait_for()
-    row = page.get_by_role("row", name=re.compile("^seen"))
+    row = page.get_by_role("row", name=re.compile("^seen")).first
     row.get_by_role("button", name="Test").click()
     page.get_by_role("region", name="Deliveries").wait_for()
     visitor.keep_picture("webhook-deliveries")

@@ -22,7 +22,8 @@ export function repeat(ask, seconds = () => POLL_SECONDS) {
     clearTimeout(timer);
     state = "running";
     try {
-      if ((await ask()) === false) state = "ended";
+      // Asked again meanwhile, by a verb that has set an ended job going: what was read before that is no end.
+      if ((await ask()) === false && state === "running") state = "ended";
     } catch (problem) {
       if (problem.code !== "unreachable" && problem.status !== 503) {
         state = "ended";

@@ -41,9 +41,7 @@ def _caller(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
     key = UncheckedKey(request, _presented(request, credentials), tuple(needed.scopes))
-    with resources.db.readers.begin() as session:
-        caller = authenticate(session, key.presented)
-    return key.checked(caller)
+    return key.checked(authenticate(resources.db, key.presented))
 
 
 @dataclass(frozen=True)

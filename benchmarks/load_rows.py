@@ -76,7 +76,8 @@ def open_populated(
     storage = open_storage(storage_url or (folder / "objects").as_uri(), **credentials)
     with db.sessions.begin() as session:
         key = create_key(session, "load", list(Scope))[1]
-        caller = authenticate(session, key)
+    caller = authenticate(db, key)
+    with db.sessions.begin() as session:
         workers.announce(session, name="load", queue="cpu", devices=1, threads=2, hardware={})
         # No heartbeat follows: it must live for as long as anything is measured.
         session.execute(update(Worker).values(heartbeat_at=later(db_now(), 24 * 3600)))

@@ -64,8 +64,7 @@ def _is_signed_in(request: Request, resources: Service) -> bool:
     if session is None:
         return False
     try:
-        with resources.db.readers.begin() as reader:
-            authenticate(reader, session)
+        authenticate(resources.db, session)
     except Unauthenticated:
         return False
     return True

@@ -105,7 +105,8 @@ def submit_job(
             if earlier is not None:
                 return _created(earlier["body"], replayed=True)
         job = service.submit(session, caller.tenant_id, body, resources.settings.max_queued_jobs)
-        read = reading.read_job(session, job, line).model_dump(mode="json")
+        # As it is in the moment it comes to be: no need to ask for the time.
+        read = reading.show(job, line, job.created_at).model_dump(mode="json")
         if idempotency_key is not None:
             idempotency.store_answer(session, caller.tenant_id, idempotency_key, {"body": read})
         trail.note(session, job.id)

@@ -40,8 +40,7 @@ def sign_in(request: Request, response: Response, resources: Service, body: Sign
     """Raises Unauthenticated for a key that may not be used."""
     require_same_origin(request)
     claim = read_claim(body.key)
-    with resources.db.readers.begin() as session:
-        caller = authenticate(session, body.key)
+    caller = authenticate(resources.db, body.key)
     request.state.tenant_id, request.state.key_id = caller.tenant_id, caller.key_id
     give_cookie(request, response, resources.tickets.issue(claim.public_id), resources.tickets.seconds)
     response.headers["Cache-Control"] = "no-store"

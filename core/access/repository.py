@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.access.schemas import StoredKey
@@ -58,9 +58,13 @@ def find_tenant(session: Session, name: str) -> Tenant | None:
     return session.scalars(select(Tenant).where(Tenant.name == name)).one_or_none()
 
 
+# Built once, as in core.jobs.polling: finding a statement in the cache anew costs more than running it.
+_LOCK_TENANT = select(Tenant.id).where(Tenant.id == bindparam("tenant_id")).with_for_update(key_share=True)
+
+
 def lock_tenant(session: Session, tenant_id: str) -> None:
     """One transaction at a time counts what a tenant has and adds to it; new rows of others do not wait."""
-    session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update(key_share=True))
+    session.connection().execute(_LOCK_TENANT, {"tenant_id": tenant_id})
 
 
 def count_usable_keys(session: Session, tenant_id: str) -> int:
@@ -101,13 +105,17 @@ def note_used(session: Session, key_ids: Collection[str], every_seconds: float) 
     session.execute(update(ApiKey).where(ApiKey.id.in_(key_ids), is_old).values(last_used_at=db_now()))
 
 
-def find_usable_key(session: Session, public_id: str) -> StoredKey | None:
-    """Neither expired nor revoked, by the database's clock."""
-    columns = (ApiKey.id, ApiKey.tenant_id, ApiKey.secret_sha256, ApiKey.scopes)
-    row = session.execute(select(*columns).where(ApiKey.public_id == public_id, *is_usable())).one_or_none()
-    return None if row is None else StoredKey(*row)
-
-
 def is_usable() -> tuple[ColumnElement[bool], ...]:
     """What holds of a key that is neither revoked nor expired."""
     return ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > db_now())
+
+
+_SELECT_USABLE_KEY = select(ApiKey.id, ApiKey.tenant_id, ApiKey.secret_sha256, ApiKey.scopes).where(
+    ApiKey.public_id == bindparam("public_id"), *is_usable()
+)
+
+
+def find_usable_key(connection: Connection, public_id: str) -> StoredKey | None:
+    """Neither expired nor revoked, by the database's clock."""
+    row = connection.execute(_SELECT_USABLE_KEY, {"public_id": public_id}).one_or_none()
+    return None if row is None else StoredKey(*row)

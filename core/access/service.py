@@ -13,7 +13,7 @@ from core.access.schemas import ApiKeyCreate, ApiKeyRead, Principal, StoredKey
 from core.access.scopes import Scope
 from core.access.secrets import KeyText, make_key_text, parse_key_text
 from core.access.sessions import SignedIn
-from core.database import read_clock
+from core.database import Database, read_clock
 from core.errors import FieldProblem, InvalidRequest, NotFound, QuotaExceeded, Unauthenticated
 from core.pages import DEFAULT_LIMIT, Page, cut_page, newest_first_key
 from core.tables import ApiKey
@@ -112,13 +112,14 @@ def _check_scopes(scopes: Iterable[str]) -> list[Scope]:
     return [Scope(scope) for scope in asked]
 
 
-def authenticate(session: Session, presented: str | SignedIn) -> Principal:
-    """Whose key this is; works on a reader's session.
+def authenticate(db: Database, presented: str | SignedIn) -> Principal:
+    """Whose key this is, in one statement. Call it outside of a session.
 
     Raises Unauthenticated for a key that is unknown, mistyped, expired or revoked, without saying which.
     """
     claim = read_claim(presented)
-    return admit(claim, repository.find_usable_key(session, claim.public_id))
+    with db.lookups.connect() as connection:
+        return admit(claim, repository.find_usable_key(connection, claim.public_id))
 
 
 def read_claim(presented: str | SignedIn) -> KeyText | SignedIn:

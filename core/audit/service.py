@@ -8,24 +8,13 @@ from core.audit import repository
 from core.audit.schemas import AuditEventRead, AuditFilter, Deed, Outcome
 from core.ids import new_id
 from core.pages import DEFAULT_LIMIT, Page, cut_page, newest_first_key
-from core.tables import AuditEvent
 
 
 def record(
     session: Session, deed: Deed, object_id: str | None = None, outcome: Outcome = Outcome.DONE
 ) -> None:
     """Notes the deed; what was denied needs a transaction of its own."""
-    event = AuditEvent(
-        id=new_id("aud"),
-        tenant_id=deed.tenant_id,
-        key_id=deed.key_id,
-        action=deed.action,
-        object_id=object_id,
-        outcome=outcome,
-        address=deed.address,
-        request_id=deed.request_id,
-    )
-    repository.add(session, event)
+    repository.add(session, deed, new_id("aud"), object_id, outcome)
 
 
 def list_page(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.database import db_now, later
@@ -130,7 +130,17 @@ def count_claimable(session: Session) -> dict[tuple[str, int], int]:
     return {(queue, devices): count for queue, devices, count in rows}
 
 
+def _counting_queued() -> Any:
+    own = (Job.tenant_id == bindparam("tenant_id"), Job.status == JobStatus.QUEUED)
+    return select(func.count()).select_from(select(Job.id).where(*own).limit(bindparam("at_most")).subquery())
+
+
+# Built once: each submission asks.
+_COUNT_QUEUED = _counting_queued()
+
+
 def count_queued(session: Session, tenant_id: str, at_most: int) -> int:
     """Of one tenant; counts no further than that."""
-    queued = select(Job.id).where(Job.tenant_id == tenant_id, Job.status == JobStatus.QUEUED).limit(at_most)
-    return session.scalars(select(func.count()).select_from(queued.subquery())).one()
+    names = {"tenant_id": tenant_id, "at_most": at_most}
+    count: int = session.connection().execute(_COUNT_QUEUED, names).scalar_one()
+    return count

@@ -106,7 +106,7 @@ def _unusable_dataset(code: str, detail: str) -> InvalidSpec:
 def queue_for(session: Session, spec: TrainingSpec) -> str:
     """Where a job of this spec waits, as the live workers are now."""
     if spec.accelerator == "auto":
-        return "gpu" if any(worker.queue == "gpu" for worker in workers.live(session)) else "cpu"
+        return "gpu" if workers.any_live(session, "gpu") else "cpu"
     return "gpu" if spec.accelerator == "cuda" else "cpu"
 
 

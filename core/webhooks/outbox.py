@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from core.jobs.schemas import EventRead
-from core.tables import JobEvent
 from core.webhooks import repository
 from core.webhooks.repository import Message
 
 
-def post(session: Session, tenant_id: str, event: JobEvent) -> None:
+def post(session: Session, tenant_id: str, event: Row[Any]) -> None:
     """One delivery for each webhook that wants the event; a single SELECT where none does.
 
-    Its body is what the list of events shows of it.
+    `event` is the whole row. The body is what the list of events shows of it.
     """
     wanted_by = repository.subscribers(session, tenant_id, event.type)
     if wanted_by:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.database import db_now, later
@@ -47,14 +47,18 @@ class ClaimedDelivery:
     body: str
 
 
+# Built once: it is asked for with every event of every job.
+_LOCK_ENABLED = (
+    select(Webhook.id, Webhook.event_types)
+    .where(Webhook.tenant_id == bindparam("tenant_id"), Webhook.disabled_at.is_(None))
+    .order_by(Webhook.id)
+    .with_for_update(read=True, key_share=True)
+)
+
+
 def subscribers(session: Session, tenant_id: str, event_type: str) -> list[str]:
     """Ids of the webhooks that want it. None of them is deleted before this transaction ends."""
-    rows = session.execute(
-        select(Webhook.id, Webhook.event_types)
-        .where(Webhook.tenant_id == tenant_id, Webhook.disabled_at.is_(None))
-        .order_by(Webhook.id)
-        .with_for_update(read=True, key_share=True)
-    )
+    rows = session.connection().execute(_LOCK_ENABLED, {"tenant_id": tenant_id})
     return [row.id for row in rows if EVERYTHING in row.event_types or event_type in row.event_types]
 
 

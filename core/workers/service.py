@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.orm import Session
 
 from core.database import db_now, insert_or, later
@@ -56,6 +56,20 @@ def forget_gone(session: Session) -> list[str]:
     silent = later(Worker.heartbeat_at, GONE_SECONDS) < db_now()
     holds_job = exists().where(Job.status == JobStatus.RUNNING, Job.worker_name == Worker.name)
     return list(session.scalars(delete(Worker).where(silent, ~holds_job).returning(Worker.name)))
+
+
+def _any_live() -> Any:
+    heard_of = later(Worker.heartbeat_at, LIVE_SECONDS) > db_now()
+    return select(exists().where(Worker.queue == bindparam("queue"), heard_of))
+
+
+# Built once: each submission asks.
+_ANY_LIVE = _any_live()
+
+
+def any_live(session: Session, queue: str) -> bool:
+    """Whether a worker of this queue was heard of within the last minute."""
+    return bool(session.connection().execute(_ANY_LIVE, {"queue": queue}).scalar())
 
 
 def live(session: Session) -> Sequence[Worker]:

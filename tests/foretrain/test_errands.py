@@ -48,8 +48,7 @@ def test_migrate_then_a_key_with_just_these_scopes(environment: dict[str, str]) 
     assert made.returncode == 0, made.stderr
     assert migrations.current(environment["FORETRAIN_DATABASE_URL"]) == migrations.head()
     db = connect(environment["FORETRAIN_DATABASE_URL"])
-    with db.readers.begin() as session:
-        principal = access.authenticate(session, made.stdout.strip())
+    principal = access.authenticate(db, made.stdout.strip())
     db.dispose()
     assert principal.scopes == {Scope.JOBS_READ, Scope.DATASETS_READ}
 
@@ -71,9 +70,9 @@ def test_keys_are_listed_and_revoked_on_the_machine(
     errands.list_api_keys("ops", None)
     assert "revoked" in capsys.readouterr().out.splitlines()[-1]
     db = connect(sqlite_url)
+    with pytest.raises(Unauthenticated):
+        access.authenticate(db, secret)
     with db.readers.begin() as session:
-        with pytest.raises(Unauthenticated):
-            access.authenticate(session, secret)
         actions = session.scalars(select(AuditEvent.action).order_by(AuditEvent.id)).all()
     db.dispose()
     assert actions == ["create_api_key", "revoke_api_key"]

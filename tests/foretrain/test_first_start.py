@@ -76,8 +76,7 @@ def test_the_first_key_opens_everything_and_only_its_owner_reads_it(sqlite: Data
     assert make_first_key(sqlite, file)
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with sqlite.readers.begin() as session:
-        principal = access.authenticate(session, file.read_text().strip())
+    principal = access.authenticate(sqlite, file.read_text().strip())
     assert principal.scopes == frozenset(Scope)
 
 

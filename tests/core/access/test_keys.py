@@ -21,8 +21,7 @@ def create(db: Database, tenant: str = "acme", *scopes: str, expires_at: datetim
 def test_a_key_says_who_is_asking(database: Database) -> None:
     token = create(database, "acme", "jobs:read", "datasets:write")
 
-    with database.readers.begin() as session:
-        principal = authenticate(session, token)
+    principal = authenticate(database, token)
 
     assert principal.scopes == {Scope.JOBS_READ, Scope.DATASETS_WRITE}
     principal.require(Scope.DATASETS_WRITE)
@@ -33,15 +32,13 @@ def test_a_key_says_who_is_asking(database: Database) -> None:
 def test_admin_has_every_scope_of_its_tenant(sqlite: Database) -> None:
     token = create(sqlite, "acme", "admin")
 
-    with sqlite.readers.begin() as session:
-        authenticate(session, token).require(Scope.JOBS_WRITE)
+    authenticate(sqlite, token).require(Scope.JOBS_WRITE)
 
 
 def test_keys_of_one_name_belong_to_one_tenant(database: Database) -> None:
     tokens = [create(database, name) for name in ("acme", "acme", "other")]
 
-    with database.readers.begin() as session:
-        tenants = [authenticate(session, token).tenant_id for token in tokens]
+    tenants = [authenticate(database, token).tenant_id for token in tokens]
 
     assert tenants[0] == tenants[1] != tenants[2]
 
@@ -69,8 +66,8 @@ def test_a_key_is_shown_by_its_prefix_alone(sqlite: Database) -> None:
     ids=["empty", "nonsense", "unknown", "well-formed"],
 )
 def test_a_key_nobody_made_is_refused(database: Database, token: str) -> None:
-    with pytest.raises(Unauthenticated), database.readers.begin() as session:
-        authenticate(session, token)
+    with pytest.raises(Unauthenticated):
+        authenticate(database, token)
 
 
 def test_a_known_public_id_with_another_secret_is_refused(sqlite: Database) -> None:
@@ -79,18 +76,17 @@ def test_a_known_public_id_with_another_secret_is_refused(sqlite: Database) -> N
     with sqlite.sessions.begin() as session:
         session.execute(update(ApiKey).values(public_id=other.public_id))
 
-    with pytest.raises(Unauthenticated), sqlite.readers.begin() as session:
-        authenticate(session, other.token)
+    with pytest.raises(Unauthenticated):
+        authenticate(sqlite, other.token)
 
 
 def test_an_expired_key_is_refused(database: Database) -> None:
     fresh = create(database, expires_at=datetime.now(UTC) + timedelta(hours=1))
     stale = create(database, expires_at=datetime.now(UTC) - timedelta(seconds=1))
 
-    with database.readers.begin() as session:
-        authenticate(session, fresh)
-        with pytest.raises(Unauthenticated):
-            authenticate(session, stale)
+    authenticate(database, fresh)
+    with pytest.raises(Unauthenticated):
+        authenticate(database, stale)
 
 
 def test_a_revoked_key_is_refused(database: Database) -> None:
@@ -98,8 +94,8 @@ def test_a_revoked_key_is_refused(database: Database) -> None:
     with database.sessions.begin() as session:
         session.execute(update(ApiKey).values(revoked_at=db_now()))
 
-    with pytest.raises(Unauthenticated), database.readers.begin() as session:
-        authenticate(session, token)
+    with pytest.raises(Unauthenticated):
+        authenticate(database, token)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware import Middleware
 
 from api.background import background
@@ -70,6 +71,7 @@ def create_app(settings: Settings, queue: Queue | None = None) -> FastAPI:
         finally:
             await app.state.resources.watcher.close()
             await app.state.resources.inspections.close()
+            await run_in_threadpool(app.state.resources.queue.close)
             app.state.resources.db.dispose()
 
     app = DocumentedApp(

@@ -17,6 +17,7 @@ from core.access.sessions import Tickets
 from core.database import Database, connect
 from core.jobs.line import Board
 from core.monitoring.exposition import exported
+from core.nudger import Nudger
 from core.queue import make_celery, nudge, ping
 from core.settings import Settings
 from core.storage import ObjectStorage, open_storage
@@ -26,11 +27,13 @@ from core.storage import ObjectStorage, open_storage
 class Queue:
     """The broker as the API needs it: a hint that work may be waiting, and whether it answers.
 
-    `nudge` takes the queue's name; neither call raises nor takes more than a second or two.
+    `nudge` takes the queue's name and returns at once; `ping` takes a second at most. Neither raises. `close`
+    waits a moment for nudges that are under way.
     """
 
     nudge: Callable[[str], object]
     ping: Callable[[], bool]
+    close: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -78,4 +81,5 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
 
 def _open_queue(settings: Settings) -> Queue:
     celery = make_celery(settings)
-    return Queue(nudge=partial(nudge, celery), ping=partial(ping, celery))
+    nudger = Nudger(partial(nudge, celery))
+    return Queue(nudge=nudger.ask, ping=partial(ping, celery), close=nudger.close)

@@ -97,7 +97,8 @@ def open_populated(
 
 def _submit(session: Session, tenant_id: str, dataset_id: str) -> str:
     body = {"dataset_id": dataset_id, "name": "load", "labels": dict([COMMON])}
-    return service.submit(session, tenant_id, JobCreate.model_validate(body)).id
+    job_id: str = service.submit(session, tenant_id, JobCreate.model_validate(body)).id
+    return job_id
 
 
 def _claim(session: Session) -> ClaimedJob:

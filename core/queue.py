@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -137,26 +139,34 @@ def _waiting(queue: str, connection: Any) -> int:
 def _on_a_connection(celery: Celery, act: Callable[[Any], object]) -> None:
     """On the one that the last act has left behind, if it still works, else on a new one."""
     kept = _kept.pop(celery, None)
-    if kept is not None:
+    if kept is None or not _try_on(kept, act):
+        kept = _connect(celery)
         try:
             act(kept)
-        except Exception:  # noqa: BLE001  # the broker has been restarted meanwhile, or has lost it otherwise
-            kept.release()
-        else:
-            _keep(celery, kept)
-            return
-    fresh = _connect(celery)
+        except BaseException:
+            _let_go(kept)
+            raise
+    if _kept.setdefault(celery, kept) is not kept:
+        _let_go(kept)  # another thread has left one meanwhile
+
+
+def _try_on(kept: Any, act: Callable[[Any], object]) -> bool:
+    """False where the connection was lost since it was used last; raises when the broker says nothing."""
+    asked_at = time.monotonic()
     try:
-        act(fresh)
-    except BaseException:
-        fresh.release()
-        raise
-    _keep(celery, fresh)
+        act(kept)
+    except Exception:
+        _let_go(kept)
+        # A loss is noticed at once. After a silence, a new connection would take the same time once more.
+        if time.monotonic() - asked_at > BROKER_SECONDS / 4:
+            raise
+        return False
+    return True
 
 
-def _keep(celery: Celery, connection: Any) -> None:
-    if _kept.setdefault(celery, connection) is not connection:
-        connection.release()  # another thread has left one meanwhile
+def _let_go(connection: Any) -> None:
+    with suppress(Exception):  # what it was is over; that it does not close in good order changes nothing
+        connection.release()
 
 
 def _connect(celery: Celery) -> Any:

@@ -97,7 +97,8 @@ def make_job(
     """A submitted job, brought to the status by the ways a job takes. `body` are fields of JobCreate."""
     owner = tenant or make_tenant(session)
     data = dataset or make_dataset(session, owner)
-    job = service.submit(session, owner.id, JobCreate.model_validate({"dataset_id": data.id} | body))
+    submitted = service.submit(session, owner.id, JobCreate.model_validate({"dataset_id": data.id} | body))
+    job = session.get_one(Job, submitted.id)
     if status is JobStatus.CANCELLED:
         verbs.cancel(session, owner.id, job.id)
     elif status is JobStatus.PAUSED:

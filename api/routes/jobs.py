@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from api.dependencies import (
     Cursor,
@@ -83,7 +83,6 @@ def submit_job(
     caller: JobsWriter,
     resources: Service,
     trail: Trail,
-    background: BackgroundTasks,
     body: JobCreate,
     validate_only: Annotated[
         bool, Query(description="Answer with the resolved spec and the warnings; store nothing.")
@@ -111,8 +110,7 @@ def submit_job(
             idempotency.store_answer(session, caller.tenant_id, idempotency_key, {"body": read})
         trail.note(session, job.id)
         queue = job.queue
-    # After the answer: a broker that is down must not delay it.
-    background.add_task(resources.queue.nudge, queue)
+    resources.queue.nudge(queue)
     return _created(read, replayed=False)
 
 

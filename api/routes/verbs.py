@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from fastapi import BackgroundTasks, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict
 
 from api.dependencies import JobId, JobsWriter, Service, Trail
 from api.openapi import answers, json_answer, json_content
-from api.resources import Resources
 from api.strict_route import strict_router
 from core.errors import StorageUnavailable
 from core.jobs import reading, verbs
@@ -117,7 +116,6 @@ def resume_job(
     caller: JobsWriter,
     resources: Service,
     trail: Trail,
-    background: BackgroundTasks,
     job_id: JobId,
     _body: EmptyBody | None = None,
 ) -> Response:
@@ -126,7 +124,7 @@ def resume_job(
         row = verbs.resume(session, caller.tenant_id, job_id, resources.settings.max_queued_jobs)
         job = reading.read_job(session, row, max_running=resources.settings.max_running_jobs)
         trail.note(session, job_id)
-    _nudge(resources, background, row.queue)
+    resources.queue.nudge(row.queue)
     return _shown(job)
 
 
@@ -149,7 +147,6 @@ def retry_job(
     caller: JobsWriter,
     resources: Service,
     trail: Trail,
-    background: BackgroundTasks,
     job_id: JobId,
     body: JobRetry | None = None,
 ) -> Response:
@@ -163,7 +160,7 @@ def retry_job(
         row = verbs.retry(session, caller.tenant_id, job_id, start, max_queued)
         job = reading.read_job(session, row, max_running=resources.settings.max_running_jobs)
         trail.note(session, job_id)
-    _nudge(resources, background, row.queue)
+    resources.queue.nudge(row.queue)
     return _shown(job)
 
 
@@ -215,8 +212,3 @@ def delete_job(*, caller: JobsWriter, resources: Service, trail: Trail, job_id: 
 
 def _shown(job: JobRead, status: int = 200) -> Response:
     return Response(job.model_dump_json(), status, media_type="application/json")
-
-
-def _nudge(resources: Resources, background: BackgroundTasks, queue: str) -> None:
-    # After the answer: a broker that is down must not delay it.
-    background.add_task(resources.queue.nudge, queue)

@@ -9,6 +9,8 @@ from core.database import dump_json
 from core.jobs.lifecycle import EventType
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
+
     from core.tables import Job
 
 # The whole event, with its id, times and type, stays under 4 KB: a webhook body is one.
@@ -23,7 +25,7 @@ class NewEvent:
     type: EventType
     details: dict[str, Any] = field(default_factory=dict)
 
-    def data(self, job: Job) -> dict[str, Any]:
+    def data(self, job: Job | Row[Any]) -> dict[str, Any]:
         """What is stored, cut down to MAX_DATA_BYTES with the longest details left out first."""
         whole = {"status": job.status.value, "attempt": job.attempt, **_cut_texts(self.details)}
         while len(dump_json(whole).encode()) > MAX_DATA_BYTES:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from core.database import db_now, later, read_clock
@@ -52,8 +53,8 @@ MAX_WARNINGS = 100
 LOST_MESSAGE = "The worker stopped renewing its lease."
 
 
-def submit(session: Session, tenant_id: str, body: JobCreate, max_queued: int | None = None) -> Job:
-    """A queued job and its first event. After the commit the caller nudges `job.queue`.
+def submit(session: Session, tenant_id: str, body: JobCreate, max_queued: int | None = None) -> Row[Any]:
+    """A queued job, its row, and its first event. After the commit the caller nudges `job.queue`.
 
     Raises InvalidSpec (also for a dataset that is not there or was rejected, pointer /dataset_id),
     DatasetNotReady while it is being inspected, and QuotaExceeded where `max_queued` of the tenant wait.
@@ -61,28 +62,28 @@ def submit(session: Session, tenant_id: str, body: JobCreate, max_queued: int | 
     resolved = resolve_on(repository.lock_dataset(session, tenant_id, body.dataset_id), body)
     require_room_in_queue(session, tenant_id, max_queued)
     origin = current_origin()
-    job = Job(
-        id=new_id("job"),
-        tenant_id=tenant_id,
-        dataset_id=body.dataset_id,
-        name=body.name,
-        labels=body.labels,
-        priority=body.priority,
-        spec=body.training.model_dump(mode="json"),
-        resolved_spec=resolved.resolved_spec.model_dump(mode="json"),
-        adjustments=[adjustment.model_dump(mode="json") for adjustment in resolved.adjustments],
-        warnings=[warning.model_dump(mode="json") for warning in resolved.warnings],
-        seed=body.training.random_seed,
-        max_runtime_seconds=body.limits.max_runtime_seconds,
-        max_pending_seconds=body.limits.max_pending_seconds,
-        max_attempts=body.limits.max_attempts,
-        status=JobStatus.QUEUED,
-        queue=queue_for(session, body.training),
-        devices=body.training.devices,
-        request_id=origin.request_id,
-        traceparent=origin.traceparent,
-    )
-    return repository.add(session, job, NewEvent("job.queued"))
+    values = {
+        "id": new_id("job"),
+        "tenant_id": tenant_id,
+        "dataset_id": body.dataset_id,
+        "name": body.name,
+        "labels": body.labels,
+        "priority": body.priority,
+        "spec": body.training.model_dump(mode="json"),
+        "resolved_spec": resolved.resolved_spec.model_dump(mode="json"),
+        "adjustments": [adjustment.model_dump(mode="json") for adjustment in resolved.adjustments],
+        "warnings": [warning.model_dump(mode="json") for warning in resolved.warnings],
+        "seed": body.training.random_seed,
+        "max_runtime_seconds": body.limits.max_runtime_seconds,
+        "max_pending_seconds": body.limits.max_pending_seconds,
+        "max_attempts": body.limits.max_attempts,
+        "status": JobStatus.QUEUED,
+        "queue": queue_for(session, body.training),
+        "devices": body.training.devices,
+        "request_id": origin.request_id,
+        "traceparent": origin.traceparent,
+    }
+    return repository.add(session, values, NewEvent("job.queued"))
 
 
 def resolve_on(dataset: Dataset | None, body: JobCreate) -> ResolvedTraining:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,10 @@ import valkey
 from starlette.testclient import TestClient
 
 from api.main import create_app
-from api.resources import Queue
+from core.queue import BROKER_SECONDS
 from core.settings import Settings
-from tests.api.conftest import RunningApi, running
+from tests.api.conftest import RunningApi
 from tests.api.test_jobs import ready_dataset
-from tests.api.test_over_the_wire import served
-from tests.conftest import make_settings
 from tests.processes import eventually
 
 
@@ -54,18 +53,15 @@ def test_without_a_broker_jobs_are_taken_all_the_same(api: RunningApi, tmp_path:
         assert (answer.status_code, answer.json()["broker"]) == (200, "unavailable")
 
 
-def test_the_answer_does_not_wait_for_the_nudge(sqlite_url: str, tmp_path: Path) -> None:
-    answered, nudged = threading.Event(), threading.Event()
-
-    def wait_for_the_answer(_queue: str) -> None:
-        answered.wait(10)
-        nudged.set()
-
-    queue = Queue(nudge=wait_for_the_answer, ping=lambda: True)
-    with running(make_settings(tmp_path, database_url=sqlite_url)) as api:
-        with served(api.signed_in(), queue) as wire:
-            answer = wire.http.post("/v1/jobs", json={"dataset_id": ready_dataset(api)})
-            assert answer.status_code == 201
-            assert not nudged.is_set()
-            answered.set()
-        assert nudged.is_set()
+def test_a_broker_that_says_nothing_delays_no_answer(api: RunningApi) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"redis://127.0.0.1:{deaf.getsockname()[1]}/0"
+        settings = api.settings.model_copy(update={"broker_url": url})
+        body = {"dataset_id": ready_dataset(api)}
+        with with_its_own_broker(api, settings) as client:
+            started_at = time.monotonic()
+            statuses = [client.post("/v1/jobs", json=body).status_code for _ in range(10)]
+            seconds = time.monotonic() - started_at
+    assert statuses == [201] * 10
+    # One nudge alone waits for a second.
+    assert seconds < 10 * BROKER_SECONDS

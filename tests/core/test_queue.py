@@ -3,15 +3,27 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import valkey
 
-from core.queue import TASK_NAME, celery_queue, make_celery, nudge, ping
+from core.queue import (
+    BROKER_SECONDS,
+    TASK_NAME,
+    _kept,
+    _on_a_connection,
+    celery_queue,
+    make_celery,
+    nudge,
+    ping,
+)
 from core.settings import Settings
+from tests.chaos.wire import Exchange
 from tests.conftest import make_settings
+from tests.processes import eventually
 
 
 @pytest.fixture
@@ -58,17 +70,76 @@ def test_nudges_share_a_connection_and_make_a_new_one_when_the_broker_has_droppe
     celery = make_celery(with_broker)
     connections(with_broker, kill=True)
     nudge(celery, "cpu")
-    first = connections(with_broker)
+    kept = connections(with_broker)
+    assert kept > 0
 
     for _ in range(3):
         nudge(celery, "cpu", messages=9)
         ping(celery)
-    assert connections(with_broker) == first
+    assert connections(with_broker) == kept
     connections(with_broker, kill=True)
     assert nudge(celery, "gpu")
     assert waiting(with_broker, "gpu") == 1
     connections(with_broker, kill=True)
     assert ping(celery)
+
+
+def test_a_broker_that_falls_silent_is_given_up_on_in_time_and_nudged_again_when_it_speaks(
+    with_broker: Settings,
+) -> None:
+    behind = Path(with_broker.broker_url.removeprefix("redis+socket://"))
+    with Exchange() as exchange:
+        wire = exchange.wire(behind)
+        celery = make_celery(
+            with_broker.model_copy(update={"broker_url": f"redis://127.0.0.1:{wire.port}/0"})
+        )
+        assert nudge(celery, "cpu")
+        wire.hold()
+        start = time.monotonic()
+
+        assert not nudge(celery, "gpu")
+
+        assert time.monotonic() - start < 1.5
+        wire.mend()
+        assert eventually(lambda: nudge(celery, "gpu"))
+    assert waiting(with_broker, "gpu") == 1
+
+
+@dataclass
+class KeptConnection:
+    """One that fails as soon as it is used, and once more when it is given back."""
+
+    seconds: float = 0.0
+    releases: int = 0
+
+    def use(self, connection: object) -> None:
+        if connection is self:
+            time.sleep(self.seconds)
+            raise ConnectionResetError
+
+    def release(self) -> None:
+        self.releases += 1
+        raise OSError("has no other end any more")
+
+
+def test_a_lost_connection_is_replaced_by_one_that_works(with_broker: Settings) -> None:
+    celery, lost = make_celery(with_broker), KeptConnection()
+    _kept[celery] = lost
+
+    _on_a_connection(celery, lost.use)
+
+    assert lost.releases == 1
+    assert _kept[celery] is not lost
+
+
+def test_after_a_long_silence_no_other_connection_is_tried(with_broker: Settings) -> None:
+    celery, silent = make_celery(with_broker), KeptConnection(seconds=BROKER_SECONDS / 3)
+    _kept[celery] = silent
+
+    with pytest.raises(ConnectionResetError):
+        _on_a_connection(celery, silent.use)
+
+    assert (silent.releases, celery in _kept) == (1, False)
 
 
 def test_nudges_that_nobody_takes_do_not_pile_up(with_broker: Settings) -> None:

@@ -69,7 +69,8 @@ class Station:
         spec = training or TrainingSpec(epochs=1, on_out_of_memory=on_out_of_memory)
         body = JobCreate(dataset_id=self.dataset_id, training=spec, limits=JobLimits(**limits))
         with self.db.sessions.begin() as session:
-            return jobs.submit(session, self.tenant_id, body).id
+            job_id: str = jobs.submit(session, self.tenant_id, body).id
+        return job_id
 
     def cancel(self, job_id: str) -> None:
         with self.db.sessions.begin() as session:

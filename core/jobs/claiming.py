@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, literal, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.database import db_now, later
@@ -12,6 +12,58 @@ from core.jobs import repository
 from core.jobs.events import NewEvent
 from core.jobs.lifecycle import JobStatus
 from core.tables import Job, JobAttempt, Tenant
+
+_NO_LIMIT = 2**31 - 1
+# Spelt out in the statement: SQLite is sure of a partial index only where it sees the status.
+_QUEUED = literal(JobStatus.QUEUED, Job.status.type, literal_execute=True)
+
+
+def claimable(row: Any) -> tuple[ColumnElement[bool], ...]:
+    """What a queued row (Job or an alias) must fulfil to be claimed now."""
+    return (
+        row.status == _QUEUED,
+        row.cancel_requested_at.is_(None),
+        row.pause_requested_at.is_(None),
+        row.not_before.is_(None) | (row.not_before <= db_now()),
+    )
+
+
+def _of_tenant_running(what: Any, row: Any) -> Any:
+    own = (row.tenant_id == Tenant.id, row.status == JobStatus.RUNNING)
+    return select(func.coalesce(what, 0)).select_from(row).where(*own).correlate(Tenant).scalar_subquery()
+
+
+_running_row = aliased(Job)
+# Of the row of Tenant that they are asked of: a look into the index for each, whatever else runs or has run.
+running_devices = _of_tenant_running(func.sum(_running_row.devices), _running_row)
+running_jobs = _of_tenant_running(func.count(), _running_row)
+
+
+def _turn(row: Any) -> tuple[Any, ...]:
+    """Within a tenant: higher priority first, then the older one, then the smaller id."""
+    return row.priority.desc(), row.queued_at, row.id
+
+
+def _best_waiting(tenant_id: Any) -> Select[str]:
+    row = aliased(Job)
+    fits = (row.queue == bindparam("queue"), row.devices <= bindparam("devices"))
+    own = select(row.id).where(row.tenant_id == tenant_id, *fits, *claimable(row))
+    return own.order_by(*_turn(row)).limit(1)
+
+
+def _tenants_in_turn() -> Select[str]:
+    """Those with a job to claim: fewest running devices first, then longest unserved, then the best job's."""
+    best = aliased(Job)
+    best_id = _best_waiting(Tenant.id).correlate(Tenant).scalar_subquery()
+    waiting = select(Tenant.id).join(best, best.id == best_id).where(running_jobs < bindparam("max_running"))
+    return waiting.order_by(running_devices, Tenant.last_served, *_turn(best))
+
+
+# Built once: to build them takes several times as long as to run them.
+_TENANTS_IN_TURN = _tenants_in_turn()
+# Locked rows are skipped: another worker is claiming them.
+_LOCK_BEST = _best_waiting(bindparam("tenant_id")).with_for_update(skip_locked=True, key_share=True)
+_INSERT_ATTEMPT = insert(JobAttempt)
 
 
 def claim(
@@ -66,61 +118,27 @@ def _claim_best(
         "reason_code": None,
         "reason_message": None,
     }
-    best = _best_waiting(queue, devices, max_running).scalar_subquery()
-    job = repository.transition(session, best, JobStatus.RUNNING, event, values=values)
-    if job is None:
-        return None
-    session.add(JobAttempt(job_id=job.id, attempt=job.attempt, token=job.token, worker_name=worker_name))
-    _note_served(session, job.tenant_id)
-    return job
+    connection = session.connection()
+    asked = {
+        "queue": queue,
+        "devices": devices,
+        "max_running": _NO_LIMIT if max_running is None else max_running,
+    }
+    for tenant_id in connection.execute(_TENANTS_IN_TURN, asked).scalars().all():
+        best_id = connection.execute(_LOCK_BEST, asked | {"tenant_id": tenant_id}).scalar()
+        if best_id is not None:
+            job = repository.transition(session, best_id, JobStatus.RUNNING, event, values=values)
+            if job is not None:
+                _open_attempt(session, job)
+                return job
+    return None
 
 
-def _best_waiting(queue: str, devices: int, max_running: int | None) -> Select[str]:
-    """Fair share first (fewest running devices, then longest unserved), then priority, then age."""
-    candidate = aliased(Job)
-    running = running_by_tenant()
-    has_room = () if max_running is None else (func.coalesce(running.c.jobs, 0) < max_running,)
-    return (
-        select(candidate.id)
-        .join(Tenant, Tenant.id == candidate.tenant_id)
-        .outerjoin(running, running.c.tenant_id == candidate.tenant_id)
-        .where(candidate.queue == queue, candidate.devices <= devices, *claimable(candidate), *has_room)
-        .order_by(
-            func.coalesce(running.c.devices, 0),
-            Tenant.last_served,
-            candidate.priority.desc(),
-            candidate.queued_at,
-            candidate.id,
-        )
-        .limit(1)
-        .with_for_update(skip_locked=True, key_share=True, of=candidate)
-    )
-
-
-def running_by_tenant() -> Any:
-    """A subquery (tenant_id, devices, jobs)."""
-    row = aliased(Job)
-    return (
-        select(row.tenant_id, func.sum(row.devices).label("devices"), func.count().label("jobs"))
-        .where(row.status == JobStatus.RUNNING)
-        .group_by(row.tenant_id)
-        .subquery()
-    )
-
-
-def claimable(row: Any) -> tuple[ColumnElement[bool], ...]:
-    """What a queued row (Job or an alias) must fulfil to be claimed now."""
-    return (
-        row.status == JobStatus.QUEUED,
-        row.cancel_requested_at.is_(None),
-        row.pause_requested_at.is_(None),
-        row.not_before.is_(None) | (row.not_before <= db_now()),
-    )
-
-
-def _note_served(session: Session, tenant_id: str) -> None:
+def _open_attempt(session: Session, job: Job) -> None:
+    facts = {"job_id": job.id, "attempt": job.attempt, "token": job.token, "worker_name": job.worker_name}
+    session.connection().execute(_INSERT_ATTEMPT, facts)
     newest = select(func.max(aliased(Tenant).last_served)).scalar_subquery()
-    session.execute(update(Tenant).where(Tenant.id == tenant_id).values(last_served=newest + 1))
+    session.execute(update(Tenant).where(Tenant.id == job.tenant_id).values(last_served=newest + 1))
 
 
 def count_claimable(session: Session) -> dict[tuple[str, int], int]:

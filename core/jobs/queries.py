@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tup
 from sqlalchemy.orm import Session, aliased
 
 from core.database import UtcDateTime, db_now, seconds_between
-from core.jobs.claiming import running_by_tenant
+from core.jobs.claiming import running_devices, running_jobs
 from core.jobs.lifecycle import TERMINAL, JobStatus
 from core.jobs.schemas import JobSort
 from core.pages import Key, decode_cursor, from_microseconds, to_microseconds
@@ -125,12 +125,7 @@ def waiting_jobs(session: Session) -> Sequence[Waiting]:
 
 def tenant_weights(session: Session) -> dict[str, tuple[int, int]]:
     """By tenant: devices its running jobs hold, and the number of its last claim."""
-    running = running_by_tenant()
-    rows = session.execute(
-        select(Tenant.id, func.coalesce(running.c.devices, 0), Tenant.last_served).outerjoin(
-            running, running.c.tenant_id == Tenant.id
-        )
-    )
+    rows = session.execute(select(Tenant.id, running_devices, Tenant.last_served))
     return {tenant_id: (int(devices), last_served) for tenant_id, devices, last_served in rows}
 
 
@@ -138,8 +133,7 @@ def tenants_running(session: Session, least: int | None) -> frozenset[str]:
     """Those with at least so many running jobs; nobody for None."""
     if least is None:
         return frozenset()
-    running = running_by_tenant()
-    return frozenset(session.scalars(select(running.c.tenant_id).where(running.c.jobs >= least)))
+    return frozenset(session.scalars(select(Tenant.id).where(running_jobs >= least)))
 
 
 def speeds_seen(session: Session, tenant_id: str, queue: str, limit: int = 50) -> Sequence[Any]:

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Row,
-    ScalarSelect,
     Select,
     bindparam,
     delete,
@@ -113,7 +112,7 @@ def _fresh(session: Session, statement: Select[Job]) -> Job | None:
 
 def transition(
     session: Session,
-    job_id: str | ScalarSelect[str],
+    job_id: str,
     to: JobStatus,
     event: NewEvent,
     *,
@@ -163,7 +162,7 @@ def change_facts(session: Session, job: Job, event: NewEvent, values: Values) ->
 
 def _change(
     session: Session,
-    job_id: str | ScalarSelect[str],
+    job_id: str,
     guard: Sequence[ColumnElement[bool]],
     event: NewEvent | None,
     values: Values,

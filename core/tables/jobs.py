@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, desc, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.database import JsonColumn, db_now
@@ -25,10 +25,13 @@ class Job(Table):
         Index("ix_jobs_status_page", "tenant_id", "status", "created_at", "id"),
         Index("ix_jobs_dataset_id", "dataset_id"),
         Index(
+            # In the order in which a tenant is served: a claim reads the first, not all that wait.
             "ix_jobs_queued",
+            "tenant_id",
             "queue",
-            "priority",
+            desc("priority"),
             "queued_at",
+            "id",
             postgresql_where=text("status = 'queued'"),
             sqlite_where=text("status = 'queued'"),
         ),

@@ -14,6 +14,7 @@ from core.jobs.claim import ClaimedJob
 from core.jobs.lifecycle import JobStatus, RequeueReason
 from core.tables import Job
 from tests.factories import make_dataset, make_job, make_tenant
+from tests.statements import sqlite_plan, statements
 
 
 def claim(db: Database, worker_name: str = "worker-1", queue: str = "cpu") -> ClaimedJob | None:
@@ -331,3 +332,21 @@ def test_running_time_of_earlier_attempts_is_taken_off(database: Database) -> No
     assert second is not None
     assert second.remaining_runtime_seconds is not None
     assert 55 < second.remaining_runtime_seconds <= 60
+
+
+def test_a_claim_looks_at_one_job_of_each_tenant_however_many_wait_or_have_ended(sqlite: Database) -> None:
+    with sqlite.sessions.begin() as session:
+        for _ in range(2):
+            make_job(session)
+
+    with statements(sqlite.engine) as sent:
+        assert claim(sqlite) is not None
+
+    choosing = [one for one in sent if one[0].startswith("SELECT") and "last_served" in one[0]]
+    locking = [one for one in sent if one[0].startswith("SELECT jobs_1.id")]
+    steps = [step for one in (*choosing, *locking) for step in sqlite_plan(sqlite.engine, *one)]
+    by_tenant = "USING INDEX ix_jobs_queued (tenant_id=? AND queue=?)"
+    assert len([step for step in steps if by_tenant in step]) == 2
+    assert not [step for step in steps if step.startswith("SCAN jobs")]
+    # What few tenants there are is sorted, the jobs are not.
+    assert len([step for step in steps if "TEMP B-TREE" in step]) == 1

@@ -43,7 +43,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`memory_bytes` is the peak over what the imports take, on the CPU; `seconds` at a measured speed."""
+    """`memory_bytes` is the peak over what the imports take, on the CPU, of all devices together.
+
+    `seconds` at a measured speed.
+    """
 
     train_windows: Span  # an epoch, after max_train_windows
     validation_windows: Span

@@ -183,5 +183,5 @@ class Reporting(pl.Callback):
 
 
 def _memory_in_use(device: torch.device) -> int | None:
-    """Bytes of this process: what torch has held of the GPU at most, else what is resident now."""
-    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else resident_bytes()
+    """Bytes of this process, of several the first: what torch holds of the GPU, else what is resident."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else resident_bytes()

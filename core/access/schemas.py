@@ -13,6 +13,7 @@ from core.access.scopes import Scope
 from core.errors import Forbidden
 from core.instants import Instant
 from core.jobs.schemas import DisplayName
+from core.open_enums import Open
 
 
 class ApiKeyCreate(BaseModel):
@@ -32,7 +33,7 @@ class ApiKeyRead(BaseModel):
     name: str | None
     tenant: str = Field(description="The tenant's name.")
     prefix: str = Field(description="The first characters of the key, by which to recognise it.")
-    scopes: list[Scope]
+    scopes: list[Open[Scope]]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="To within about a minute.")

@@ -31,7 +31,7 @@ class DatasetRead(BaseModel):
     id: str
     name: str | None
     status: Open[DatasetStatus]
-    format: DatasetFormat
+    format: Open[DatasetFormat]
     mapping: DatasetMapping
     sha256: str
     size_bytes: int

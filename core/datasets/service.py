@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from sqlalchemy.orm import Session
 
@@ -137,7 +138,7 @@ def begin_inspection(session: Session, dataset_id: str, lease_seconds: float) ->
         dataset_id=taken.id,
         attempt=taken.inspection_attempt,
         storage_key=taken.storage_key,
-        format=DatasetRead.from_row(taken).format,
+        format=cast("DatasetFormat", taken.format),
         mapping=DatasetMapping.model_validate(taken.mapping),
     )
 

@@ -111,7 +111,11 @@ def _speed(spec: TrainingSpec, seen: Sequence[Any]) -> SpeedSeen | None:
 
 
 def _is_alike(spec: TrainingSpec, other: Mapping[str, Any] | None) -> bool:
-    return other is not None and all(getattr(spec, name) == other.get(name) for name in _SHAPE)
+    if other is None:
+        return False
+    # What a spec of an earlier release does not name was trained as its default says.
+    fields = TrainingSpec.model_fields
+    return all(getattr(spec, name) == other.get(name, fields[name].default) for name in _SHAPE)
 
 
 def _duration(spec: TrainingSpec, size: Estimate, speed: SpeedSeen) -> Range:

@@ -200,7 +200,8 @@ class JobEstimate(ResolvedTraining):
     steps: Range = Field(description="Of the optimizer, unless training stops early.")
     parameters: Range
     memory_bytes: Range = Field(
-        description="Peak over what the imports take, computed on a CPU, within a quarter."
+        description="Peak over what the imports take, of all devices together, computed on a CPU; within a "
+        "quarter where one device trains."
     )
     duration_seconds: Range | None = Field(
         description="Of the training alone, to its last epoch; null where no speed has been seen yet."
@@ -223,7 +224,7 @@ class JobRead(BaseModel):
     phase: str | None
     status_reason: StatusReason | None
     stop_reason: str | None
-    fault: Fault | None
+    fault: Open[Fault] | None
     attempt: int
     failures: int
     preemptions: int

@@ -68,9 +68,11 @@ class DatabaseCollector(Collector):
         return []
 
     def _current(self) -> Snapshot | None:
+        asked_at = time.monotonic()
         with self._lock:
-            if time.monotonic() - self._taken_at >= KEPT_SECONDS:
-                # Before the look, not after it: a look that takes long is older than its end.
+            # By the time of asking: all who waited here while one look took long share the next.
+            if self._taken_at < asked_at - KEPT_SECONDS:
+                # Before the look, not after it: what a look sees is as old as its begin.
                 self._taken_at = time.monotonic()
                 self._snapshot = self._look()
             return self._snapshot

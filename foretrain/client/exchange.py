@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import httpx2
@@ -33,8 +32,9 @@ class _Object(RootModel[dict[str, Any]]):
     pass
 
 
-class _Page(BaseModel):
-    items: list[Any]
+class _Page(BaseModel, Generic[Model]):
+    items: list[Model]
+    next_cursor: str | None
 
 
 async def exchange(wire: Wire, request: Request, take: Callable[[Answer], Awaitable[T]]) -> T:
@@ -77,9 +77,20 @@ async def fetch_as(wire: Wire, model: type[Model], request: Request) -> Model:
 
 
 def typed(model: type[Model], content: bytes | str) -> Model:
-    """JSON of the service as one of our types. Raises AnswerNotUnderstood."""
-    with _understood(model):
+    """JSON of the service as one of our types; keys that a later release has added are left out.
+
+    Raises AnswerNotUnderstood, also where a later release says something new under a key of today.
+    """
+    try:
         return model.model_validate_json(content)
+    except ValidationError as error:
+        rest = _without_new_keys(content, error)
+        if rest is None:
+            raise _not_understood(model, error) from error
+    try:
+        return model.model_validate_json(rest)
+    except ValidationError as error:
+        raise _not_understood(model, error) from error
 
 
 def parsed(content: bytes) -> dict[str, Any]:
@@ -87,39 +98,46 @@ def parsed(content: bytes) -> dict[str, Any]:
     return typed(_Object, content).root
 
 
-def listed(model: type[Model], page: dict[str, Any]) -> list[Model]:
+def listed(model: type[Model], content: bytes) -> list[Model]:
     """The items of one page, typed. Raises AnswerNotUnderstood."""
-    with _understood(_Page):
-        items = _Page.model_validate(page).items
-    with _understood(model):
-        return [model.model_validate(item) for item in items]
-
-
-@contextmanager
-def _understood(model: type[BaseModel]) -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise AnswerNotUnderstood(
-            f"The answer is no {model.__name__.lstrip('_')} as this release of foretrain knows it ({place}: "
-            f"{first['msg']}). Is the address right, and the release not older than the service's?"
-        ) from error
+    return typed(_Page[model], content).items  # type: ignore[valid-type]  # made here
 
 
 async def fetch_each(
     wire: Wire, model: type[Model], path: str, query: Query | None = None
 ) -> AsyncIterator[Model]:
-    """The items of a list, page after page."""
+    """The items of a list, page after page. Raises AnswerNotUnderstood."""
     asked: dict[str, str | int | list[str]] = dict(query or {})
     while True:
-        page = parsed((await fetch(wire, Request("GET", path, asked))).content)
-        for item in page["items"]:
-            yield typed(model, json.dumps(item))
-        if page.get("next_cursor") is None:
+        page = await fetch_as(wire, _Page[model], Request("GET", path, asked))  # type: ignore[valid-type]  # made here
+        for item in page.items:
+            yield item
+        if page.next_cursor is None:
             return
-        asked["cursor"] = page["next_cursor"]
+        asked["cursor"] = page.next_cursor
+
+
+def _without_new_keys(content: bytes | str, error: ValidationError) -> str | None:
+    """The JSON without what `error` calls unknown; None where there is nothing of the kind."""
+    unknown = [one["loc"] for one in error.errors(include_url=False) if one["type"] == "extra_forbidden"]
+    if not unknown:
+        return None
+    value = json.loads(content)
+    for *way, key in unknown:
+        holder = value
+        for step in way:
+            holder = holder[step]
+        del holder[key]
+    return json.dumps(value)
+
+
+def _not_understood(model: type[BaseModel], error: ValidationError) -> AnswerNotUnderstood:
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the whole"
+    return AnswerNotUnderstood(
+        f"The answer is no {model.__name__.lstrip('_')} as this release of foretrain knows it ({place}: "
+        f"{first['msg']}). Is the address right, and the release not older than the service's?"
+    )
 
 
 def made_repeatable(request: Request, idempotency_key: str | None = None) -> Request:

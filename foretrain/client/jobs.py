@@ -156,7 +156,7 @@ async def read_metrics(
     if attempt is not None:
         query["attempt"] = attempt
     answer = await fetch(wire, Request("GET", f"/v1/jobs/{job_id}/metrics", query))
-    return listed(MetricSeries, parsed(answer.content))
+    return listed(MetricSeries, answer.content)
 
 
 async def get_result(wire: Wire, job_id: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from openapi_spec_validator import validate
 
 from api.main import create_app
 from api.problem_codes import PROBLEM_CODES
+from core.datasets.lifecycle import DatasetStatus
+from core.jobs.lifecycle import JobStatus
 from core.settings import Settings
 
 Operation = tuple[str, str, dict[str, Any]]
@@ -153,3 +155,22 @@ def test_every_problem_is_explained_and_has_an_example(
 
 def test_nothing_of_the_frameworks_own_errors_is_left(document: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in str(document)
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "words"),
+    [
+        ("JobRead", "status", [status.value for status in JobStatus]),
+        ("JobRead", "fault", ["user", "platform", "capacity"]),
+        ("DatasetRead", "status", [status.value for status in DatasetStatus]),
+    ],
+)
+def test_words_of_answers_are_named_and_others_of_later_releases_allowed(
+    document: dict[str, Any], schema: str, field: str, words: list[str]
+) -> None:
+    schemas = document["components"]["schemas"]
+    kinds = schemas[schema]["properties"][field]["anyOf"]
+    named = [schemas[kind["$ref"].rpartition("/")[2]] if "$ref" in kind else kind for kind in kinds]
+
+    assert sorted(words) in [sorted(kind.get("enum", [])) for kind in named]
+    assert {"type": "string"} in named

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -8,11 +11,13 @@ from sqlalchemy import event, text, update
 from core.database import Database, db_now, later
 from core.jobs import service
 from core.jobs.lifecycle import FailureReason, JobStatus, RequeueReason
+from core.monitoring import collector
 from core.monitoring.collector import DatabaseCollector
 from core.tables import Job, Worker
 from core.workers import service as workers
 from tests.core.monitoring.samples import scrape, value
 from tests.factories import claim_job, make_dataset, make_job
+from tests.processes import eventually
 
 
 def test_jobs_are_counted_by_status_and_queue(database: Database) -> None:
@@ -137,6 +142,52 @@ def test_scrapes_within_a_few_seconds_cost_one_look(sqlite: Database) -> None:
     assert [family.name for family in collector.collect()] == [family.name for family in first]
 
     assert len([statement for statement in statements if statement.startswith("SELECT")]) == 7
+
+
+def test_all_who_wait_while_a_look_takes_long_share_the_next(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "KEPT_SECONDS", 0.02)
+    looking, may_end = threading.Event(), threading.Event()
+    slow = DatabaseCollector(sqlite)
+    looks: list[float] = []
+
+    def look_long() -> None:
+        looks.append(time.monotonic())
+        looking.set()
+        may_end.wait(10)
+        # The later ones take longer than what they see is kept for, too.
+        eventually(lambda: time.monotonic() > looks[-1] + 0.1)
+
+    monkeypatch.setattr(slow, "_look", look_long)
+    line = CountingLock()
+    monkeypatch.setattr(slow, "_lock", line)
+    with ThreadPoolExecutor(4) as scrapers:
+        first = scrapers.submit(lambda: list(slow.collect()))
+        assert looking.wait(10)
+        assert eventually(lambda: time.monotonic() > looks[0] + 0.1)
+        others = [scrapers.submit(lambda: list(slow.collect())) for _ in range(3)]
+        assert eventually(lambda: line.asked == 4)
+        may_end.set()
+        for one in (first, *others):
+            one.result(10)
+
+    assert len(looks) == 2
+
+
+class CountingLock:
+    """Tells how many have asked for it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.asked += 1
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def test_without_a_database_nothing_is_said_but_that(sqlite: Database) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import socket
 from io import BytesIO
 from pathlib import Path
@@ -141,7 +142,17 @@ def test_an_answer_of_something_else_is_named_in_a_sentence(body: bytes, says: s
         client.get_queues()
 
 
-@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b'{"items": [{"id": 5}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>welcome</html>",
+        b"[]",
+        b'{"a": 1}',
+        b'{"items": 5, "next_cursor": null}',
+        b'{"items": [{"id": 5}], "next_cursor": null}',
+        b'{"items": [], "next_cursor": 7}',
+    ],
+)
 def test_a_list_of_something_else_is_named_in_a_sentence(body: bytes) -> None:
     with (
         scripted(Says(body=body)) as service,
@@ -154,6 +165,38 @@ def test_a_list_of_something_else_is_named_in_a_sentence(body: bytes) -> None:
 def test_a_status_of_a_later_release_is_a_word_like_others(running: Running) -> None:
     with Client(running.url, running.key) as client:
         job = client.get_job(running.add_job())
-    later = job.model_copy(update={"status": "archived"}).model_dump_json().encode()
+    news = {"status": "archived", "fault": "weather"}
+    later = job.model_copy(update=news).model_dump_json().encode()
     with scripted(Says(body=later)) as service, client_of(service) as client:
-        assert client.get_job(job.id).status == "archived"
+        read = client.get_job(job.id)
+    assert (read.status, read.fault) == ("archived", "weather")
+
+
+def test_keys_of_a_later_release_are_left_out(running: Running) -> None:
+    with Client(running.url, running.key) as client:
+        job = client.get_job(running.add_job())
+    later = json.loads(job.model_dump_json())
+    later["mood"] = "good"
+    later["spec"] |= {"dream_length": 8, "epochs": 7}
+    later["adjustments"] = [{"field": "epochs", "reason": "short", "since": "today"}]
+    pages = [{"items": [later, later], "next_cursor": None}, later]
+    answers = (Says(body=json.dumps(page).encode()) for page in pages)
+    with scripted(*answers) as service, client_of(service) as client:
+        listed, read = list(client.list_jobs()), client.get_job(job.id)
+
+    assert listed == [read, read]
+    assert read.spec.epochs == 7
+    assert read.adjustments[0].reason == "short"
+
+
+def test_a_new_word_for_a_field_of_the_spec_is_named(running: Running) -> None:
+    with Client(running.url, running.key) as client:
+        job = client.get_job(running.add_job())
+    later = json.loads(job.model_dump_json())
+    later["spec"] |= {"dream_length": 8, "precision": "fp3"}
+    with (
+        scripted(Says(body=json.dumps(later).encode())) as service,
+        client_of(service) as client,
+        pytest.raises(AnswerNotUnderstood, match=r"spec\.precision"),
+    ):
+        client.get_job(job.id)

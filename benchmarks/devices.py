@@ -67,7 +67,7 @@ class Losses:
 
 def train_on(devices: int, spec: TrainingSpec, data: DatasetFile, folder: Path) -> Losses:
     losses, hardware, ranks = Losses(), detect_hardware(), Ranks(count=devices)
-    with library_noise_off(), Crew(spec, data, hardware, ranks) as crew:
+    with library_noise_off(), Crew(spec, data, hardware, ranks, folder) as crew:
         run = prepare(spec, data, hardware, folder, ranks)
         observer = AgreedObserver(losses, ranks)
         whose = partial(identity_of, spec, data)

@@ -96,7 +96,7 @@ def train(
     try:
         with library_noise_off():
             ranks = Ranks(count=decide_execution(spec, machine).devices)
-            with Crew(spec, data, machine, ranks) as crew:
+            with Crew(spec, data, machine, ranks, out_dir) as crew:
                 return _train(spec, data, out_dir, observer, machine, keeper, crew, memory_kills)
     except StopRequested as stop:
         observer.report(Stopped(wish=stop.wish, step=stop.step))

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -45,25 +46,37 @@ WAY_OUT_SECONDS = 30.0
 class Crew:
     """The followers of a training, which the leader calls to work for each attempt at it.
 
+    What they need of files lies in a folder of their own in `out_dir`, and is gone with them.
     Processes are started ahead, for their libraries take seconds to load. Each attempt has its own: after a
     failure nobody knows what they hold. Alone, a leader has no followers and nothing happens here. When the
     context is left none of them is alive; should this process die, however it dies, they read the end of
     their stdin and do so too.
     """
 
-    def __init__(self, spec: TrainingSpec, data: DatasetFile, hardware: Hardware, ranks: Ranks) -> None:
+    def __init__(
+        self, spec: TrainingSpec, data: DatasetFile, hardware: Hardware, ranks: Ranks, out_dir: Path
+    ) -> None:
         self.ranks = ranks
-        limit = memory_limit()
-        own = [type(ranks)(number, ranks.count) for number in range(1, ranks.count)]
-        self._tasks = [Task.of(spec, data, hardware, rank, limit) for rank in own]
+        self._task_of = partial(Task.of, spec, data, hardware)
+        self._out_dir = out_dir
+        self._tasks: list[Task] = []
         self._followers: list[_Follower] = []
+        self._files = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._start()
+        if self.ranks.count > 1:
+            self._out_dir.mkdir(parents=True, exist_ok=True)
+            own = tempfile.TemporaryDirectory(prefix=".ranks-", dir=self._out_dir, ignore_cleanup_errors=True)
+            self._folder = Path(self._files.enter_context(own))
+            others = [type(self.ranks)(number, self.ranks.count) for number in range(1, self.ranks.count)]
+            limit = memory_limit()
+            self._tasks = [self._task_of(rank, limit, self._folder) for rank in others]
+            self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._dismiss(0.0)
+        self._files.close()
 
     @contextmanager
     def at_work(self, run: PreparedRun, state: TrainingState | None) -> Iterator[None]:
@@ -77,7 +90,7 @@ class Crew:
             return
         patience = 0.0
         try:
-            with _shared_threads(self.ranks), tempfile.TemporaryDirectory(prefix="foretrain-ranks-") as name:
+            with _shared_threads(self.ranks), tempfile.TemporaryDirectory(dir=self._folder) as name:
                 attempt = self._call(run, state, Path(name))
                 with joined(self.ranks, attempt.meeting, run.device), self._watched():
                     yield

@@ -36,7 +36,7 @@ def follow(read_line: Callable[[], bytes], ready_fd: int) -> None:
     task = Task.model_validate_json(read_line())
     if task.memory_limit is not None:
         limit_memory(task.memory_limit)
-    with tempfile.TemporaryDirectory(prefix="foretrain-rank-") as folder, library_noise_off():
+    with tempfile.TemporaryDirectory(dir=task.folder) as folder, library_noise_off():
         run = prepare(task.spec, _dataset(task), task.hardware, Path(folder), task.ranks)
         attempt = Attempt.model_validate_json(read_line())
         torch.set_num_threads(attempt.threads)

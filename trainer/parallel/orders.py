@@ -22,7 +22,7 @@ IDENTITY = dict.fromkeys(("spec_sha256", "data_sha256", "mapping_sha256"), "of t
 
 
 class Task(BaseModel):
-    """What is to be trained, on what; `memory_limit` in bytes, of one rank."""
+    """What is to be trained, on what; `memory_limit` in bytes, of one rank; `folder` for files of its own."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,10 +34,17 @@ class Task(BaseModel):
     data_schema: DatasetSchema
     hardware: Hardware
     memory_limit: int | None
+    folder: Path
 
     @classmethod
     def of(
-        cls, spec: TrainingSpec, data: DatasetFile, hardware: Hardware, ranks: Ranks, memory_limit: int | None
+        cls,
+        spec: TrainingSpec,
+        data: DatasetFile,
+        hardware: Hardware,
+        ranks: Ranks,
+        memory_limit: int | None,
+        folder: Path,
     ) -> Self:
         return cls(
             ranks=ranks,
@@ -48,6 +55,7 @@ class Task(BaseModel):
             data_schema=data.schema,
             hardware=hardware,
             memory_limit=memory_limit,
+            folder=folder.absolute(),
         )
 
 

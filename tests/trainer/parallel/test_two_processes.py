@@ -180,3 +180,5 @@ def test_memory_that_fails_one_rank_halves_the_batch_and_one_that_is_killed_ends
     assert lost.value.return_code == -signal.SIGKILL
     assert time.monotonic() - killed_at[0] < 10
     assert not Path(f"/proc/{(followers / 'pid').read_text()}").exists()
+    # What the killed one had for files is gone with the crew's.
+    assert not list((tmp_path / "out").glob(".ranks-*"))

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,8 @@ class Bench:
     """What a worker brings to every job.
 
     `queues`: those it serves, the first one first. `standby`: a trainer started ahead; without one, `trainer`
-    is started for the job. `memory_limit`: bytes a trainer may allocate.
+    is started for the job. `memory_limit`: bytes a trainer may allocate. `passed_over`: jobs that only newer
+    workers can read.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Bench:
     standby: Standby | None = None
     memory_limit: int | None = None
     count_oom_kills: Callable[[], int] = count_oom_kills
+    passed_over: set[str] = field(default_factory=set)
 
     @property
     def devices_to_give(self) -> int:
@@ -126,6 +128,7 @@ def _claim(bench: Bench) -> ClaimedJob | None:
                 bench.settings.lease_seconds,
                 bench.devices,
                 bench.settings.max_running_jobs,
+                bench.passed_over,
             )
         if job is not None:
             return job

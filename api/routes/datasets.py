@@ -41,6 +41,7 @@ from core.errors import (
 )
 from core.jobs.schemas import DisplayName
 from core.pages import DEFAULT_LIMIT, Page
+from core.stored import read_stored
 from core.tables import Dataset
 from trainer.dataset.schema import DatasetProblem, DatasetSchema, Finding
 
@@ -205,7 +206,7 @@ async def _registered(resources: Resources, upload: StoredUpload, trail: AuditTr
         dataset = await resources.inspections.wait_for(upload.ticket.tenant_id, dataset.id) or dataset
     if dataset.status == DatasetStatus.REJECTED:
         await run_in_threadpool(forget_key, resources, upload)
-        raise _refusal(DatasetProblem.model_validate(dataset.problem))
+        raise _refusal(read_stored(DatasetProblem, dataset.problem))
     return _dataset_response(dataset, registered)
 
 
@@ -268,7 +269,7 @@ def get_dataset_report(caller: DatasetsReader, resources: Service, dataset_id: D
         dataset = service.get(session, caller.tenant_id, dataset_id)
     if dataset.schema is None:
         raise DatasetNotReady(f"The dataset is {dataset.status}; only a ready one has a report.")
-    schema = DatasetSchema.model_validate(dataset.schema)
+    schema = read_stored(DatasetSchema, dataset.schema)
     return DatasetReport(
         dataset_id=dataset.id,
         row_count=schema.row_count,

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from core.datasets.lifecycle import DatasetStatus
 from core.jobs.schemas import DisplayName
 from core.open_enums import Open
+from core.stored import read_stored
 from trainer.dataset.schema import (
     NO_OTHER_KEYS,
     DatasetFormat,
@@ -46,7 +47,9 @@ class DatasetRead(BaseModel):
     @classmethod
     def from_row(cls, row: Any) -> DatasetRead:
         """From `core.tables.Dataset`."""
-        read = cls.model_validate(row)
+        # By the names that the columns have.
+        names = {name: field.alias or name for name, field in cls.model_fields.items() if name != "links"}
+        read = read_stored(cls, {name: getattr(row, column) for name, column in names.items()})
         read.links = {"self": f"/v1/datasets/{read.id}"}
         return read
 

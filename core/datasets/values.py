@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.datasets.inspection import InspectionCrashed, ask_child, at_hand
 from core.errors import DatasetNotReady, FieldProblem, InvalidRequest, NotFound, UnusableDataset
+from core.stored import read_stored
 from trainer.dataset.schema import DatasetMapping, DatasetProblem, DatasetSchema, SeriesValues
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def choose_values(dataset: Dataset, column: str | None, series: str | None, max_
     """`column` None: the first that holds numbers. Raises DatasetNotReady and InvalidRequest."""
     if dataset.schema is None:
         raise DatasetNotReady(f"The dataset is {dataset.status}; only a ready one has values.")
-    schema = DatasetSchema.model_validate(dataset.schema)
+    schema = read_stored(DatasetSchema, dataset.schema)
     columns = schema.numeric_columns()
     if column is not None and column not in columns:
         detail = f"There is no numeric column {column!r}; there are {', '.join(columns)}."
@@ -42,7 +43,7 @@ def choose_values(dataset: Dataset, column: str | None, series: str | None, max_
         storage_key=dataset.storage_key,
         sha256=dataset.sha256,
         format=dataset.format,
-        mapping=DatasetMapping.model_validate(dataset.mapping),
+        mapping=read_stored(DatasetMapping, dataset.mapping),
         schema=schema,
         column=column or columns[0],
         series=series,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, insert, literal, select, update
@@ -46,7 +47,11 @@ def _turn(row: Any) -> tuple[Any, ...]:
 
 def _best_waiting(tenant_id: Any) -> Select[str]:
     row = aliased(Job)
-    fits = (row.queue == bindparam("queue"), row.devices <= bindparam("devices"))
+    fits = (
+        row.queue == bindparam("queue"),
+        row.devices <= bindparam("devices"),
+        row.id.not_in(bindparam("passed_over", expanding=True)),
+    )
     own = select(row.id).where(row.tenant_id == tenant_id, *fits, *claimable(row))
     return own.order_by(*_turn(row)).limit(1)
 
@@ -74,16 +79,21 @@ def claim(
     lease_seconds: float,
     event: NewEvent,
     max_running: int | None = None,
+    passed_over: Collection[str] = (),
 ) -> Job | None:
     """Moves the best waiting row to `running` under a new token and opens its attempt.
 
-    Only of tenants with less than `max_running` jobs running; None is no such limit.
+    Only of tenants with less than `max_running` jobs running; None is no such limit. Never one of
+    `passed_over`.
     """
+    wanted = {"queue": queue, "devices": devices, "passed_over": list(passed_over)}
     if max_running is None:
-        return _claim_best(session, queue, devices, worker_name, lease_seconds, event, None)
+        return _claim_best(session, wanted | {"max_running": _NO_LIMIT}, worker_name, lease_seconds, event)
     while True:
         with session.begin_nested() as savepoint:
-            job = _claim_best(session, queue, devices, worker_name, lease_seconds, event, max_running)
+            job = _claim_best(
+                session, wanted | {"max_running": max_running}, worker_name, lease_seconds, event
+            )
             if job is None or _count_running(session, job.tenant_id) <= max_running:
                 return job
             # Another worker claimed a job of this tenant at the same moment, and was first with the tenant.
@@ -96,13 +106,7 @@ def _count_running(session: Session, tenant_id: str) -> int:
 
 
 def _claim_best(
-    session: Session,
-    queue: str,
-    devices: int,
-    worker_name: str,
-    lease_seconds: float,
-    event: NewEvent,
-    max_running: int | None,
+    session: Session, wanted: dict[str, Any], worker_name: str, lease_seconds: float, event: NewEvent
 ) -> Job | None:
     values = {
         "phase": "preparing",
@@ -119,13 +123,8 @@ def _claim_best(
         "reason_message": None,
     }
     connection = session.connection()
-    asked = {
-        "queue": queue,
-        "devices": devices,
-        "max_running": _NO_LIMIT if max_running is None else max_running,
-    }
-    for tenant_id in connection.execute(_TENANTS_IN_TURN, asked).scalars().all():
-        best_id = connection.execute(_LOCK_BEST, asked | {"tenant_id": tenant_id}).scalar()
+    for tenant_id in connection.execute(_TENANTS_IN_TURN, wanted).scalars().all():
+        best_id = connection.execute(_LOCK_BEST, wanted | {"tenant_id": tenant_id}).scalar()
         if best_id is not None:
             job = repository.transition(session, best_id, JobStatus.RUNNING, event, values=values)
             if job is not None:

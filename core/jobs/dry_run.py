@@ -22,6 +22,7 @@ from core.jobs.schemas import (
     SpeedSeen,
 )
 from core.jobs.service import queue_for, resolve_on
+from core.stored import read_stored
 from trainer.dataset.schema import DatasetSchema
 from trainer.estimate import Estimate
 from trainer.estimate import estimate as estimate_training
@@ -83,7 +84,7 @@ def estimate(session: Session, tenant_id: str, body: JobCreate, line: Line) -> J
 def _look_at(session: Session, tenant_id: str, body: JobCreate) -> tuple[ResolvedTraining, DatasetSchema]:
     dataset = repository.find_dataset(session, tenant_id, body.dataset_id)
     resolved = resolve_on(dataset, body)
-    schema = DatasetSchema.model_validate(dataset.schema if dataset is not None else None)
+    schema = read_stored(DatasetSchema, dataset.schema if dataset is not None else None)
     found = [JobWarning(code=finding.code, message=finding.detail) for finding in schema.findings]
     return resolved.model_copy(update={"warnings": [*resolved.warnings, *found]}), schema
 

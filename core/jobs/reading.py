@@ -29,6 +29,7 @@ from core.jobs.schemas import (
     Usage,
 )
 from core.pages import DEFAULT_LIMIT, Page, cut_page
+from core.stored import read_stored
 from core.tables import Artifact, Job
 from trainer.thinning import keep_extremes
 
@@ -102,7 +103,8 @@ def show(job: Job | Row[Any], line: Line | None, now: datetime) -> JobRead:
     reason = job.reason_code and StatusReason(code=job.reason_code, message=job.reason_message or "")
     place = None if line is None or job.status is not JobStatus.QUEUED else queue_place(job, line, now)
     fields = {name: getattr(job, name) for name in _SHOWN_COLUMNS}
-    return JobRead.model_validate(
+    return read_stored(
+        JobRead,
         fields
         | {
             "is_terminal": is_terminal(job.status),
@@ -116,7 +118,7 @@ def show(job: Job | Row[Any], line: Line | None, now: datetime) -> JobRead:
             ),
             "usage": Usage(running_seconds=_running_seconds(job, now)),
             "links": {"self": address, **{name: f"{address}/{name}" for name in LINKS}},
-        }
+        },
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from core.jobs.lifecycle import Fault, JobStatus
 from core.open_enums import Open
+from core.stored import read_stored
 from trainer.dataset.schema import NO_OTHER_KEYS
 from trainer.events import Adjustment
 from trainer.spec import TrainingSpec
@@ -211,6 +212,19 @@ class JobEstimate(ResolvedTraining):
     queue: QueuePlace = Field(description="Where the job would stand now.")
 
 
+def _known_spec(value: Any) -> Any:
+    try:
+        return read_stored(TrainingSpec, value) if isinstance(value, dict) else value
+    except ValidationError:
+        return value
+
+
+# A plain dict where a later release says what this one cannot read, even without the keys it does not know.
+SpecRead = Annotated[
+    TrainingSpec | dict[str, Any], Field(union_mode="left_to_right"), BeforeValidator(_known_spec)
+]
+
+
 class JobRead(BaseModel):
     """One training job."""
 
@@ -235,7 +249,9 @@ class JobRead(BaseModel):
     stalled: bool = Field(description="Running, but the worker has missed several heartbeats.")
     progress: Progress | None
     queue: QueuePlace | None = Field(description="Only while queued.")
-    spec: TrainingSpec
+    spec: SpecRead = Field(
+        description="As asked, defaults filled in. Of a later release it may hold what TrainingSpec has not."
+    )
     resolved_spec: dict[str, Any] | None
     plan: TrainingPlan | None
     adjustments: list[Adjustment]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
@@ -39,6 +41,7 @@ from core.jobs.quotas import require_room_in_queue
 from core.jobs.resolution import resolve
 from core.jobs.schemas import Checkpoint, JobCreate, MetricReport, Progress, ResolvedTraining
 from core.monitoring.origin import Origin, current_origin
+from core.stored import read_stored
 from core.tables import Artifact, Dataset, Job
 from core.workers import service as workers
 from core.workers.capacity import plan_nudges
@@ -50,6 +53,7 @@ RESUME_STATE = "resume.safetensors"
 # Of each attempt the last but one is kept, for the case that the last turns out to be damaged.
 OLDER_STATE = "resume-older.safetensors"
 MAX_WARNINGS = 100
+_log = structlog.get_logger(__name__)
 LOST_MESSAGE = "The worker stopped renewing its lease."
 
 
@@ -91,13 +95,13 @@ def resolve_on(dataset: Dataset | None, body: JobCreate) -> ResolvedTraining:
     if dataset is None:
         raise _unusable_dataset("unknown_dataset", f"There is no dataset {body.dataset_id}.")
     if dataset.problem is not None:
-        problem = DatasetProblem.model_validate(dataset.problem)
+        problem = read_stored(DatasetProblem, dataset.problem)
         raise _unusable_dataset("rejected_dataset", f"The dataset was rejected: {problem.detail}")
     if dataset.status is not DatasetStatus.READY:
         detail = "The dataset is still being inspected; submit again once its status is ready."
         place = FieldProblem(code="dataset_not_ready", detail=detail, pointer="/dataset_id")
         raise DatasetNotReady(detail, [place])
-    return resolve(body.training, DatasetSchema.model_validate(dataset.schema))
+    return resolve(body.training, read_stored(DatasetSchema, dataset.schema))
 
 
 def _unusable_dataset(code: str, detail: str) -> InvalidSpec:
@@ -118,15 +122,37 @@ def claim(
     lease_seconds: float,
     devices: int = 1,
     max_running: int | None = None,
+    passed_over: set[str] | None = None,
 ) -> ClaimedJob | None:
     """The best waiting job, now running under a new token; None when nothing can be claimed.
 
-    `max_running`: of one tenant, at the same time.
+    `max_running`: of one tenant, at the same time. A job that a later release has written otherwise than this
+    one can read stays for newer workers: it joins `passed_over`, where it is not looked at again.
     """
     event = NewEvent("job.running", {"worker": worker_name})
-    job = claiming.claim(session, queue, devices, worker_name, lease_seconds, event, max_running)
-    if job is None:
-        return None
+    unreadable = set() if passed_over is None else passed_over
+    while True:
+        with session.begin_nested() as savepoint:
+            job = claiming.claim(
+                session, queue, devices, worker_name, lease_seconds, event, max_running, unreadable
+            )
+            if job is None:
+                return None
+            try:
+                return _claimed(session, job)
+            except ValidationError as error:
+                unreadable.add(job.id)
+                _log.warning("job_left_for_newer_workers", job_id=job.id, problem=_first_problem(error))
+                savepoint.rollback()
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{error.title}, {'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _claimed(session: Session, job: Job) -> ClaimedJob:
+    """Raises ValidationError where this release cannot read what is stored of it."""
     dataset = session.get_one(Dataset, job.dataset_id)
     limit = job.max_runtime_seconds
     return ClaimedJob(

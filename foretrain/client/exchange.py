@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx2
 from pydantic import BaseModel, RootModel, ValidationError
 
+from core.stored import without_unknown_keys
 from foretrain.client.problems import AnswerNotUnderstood, ServiceProblem, ServiceUnreachable
 from foretrain.client.wire import Answer, Query, Request, Wire
 
@@ -118,17 +119,9 @@ async def fetch_each(
 
 
 def _without_new_keys(content: bytes | str, error: ValidationError) -> str | None:
-    """The JSON without what `error` calls unknown; None where there is nothing of the kind."""
-    unknown = [one["loc"] for one in error.errors(include_url=False) if one["type"] == "extra_forbidden"]
-    if not unknown:
-        return None
-    value = json.loads(content)
-    for *way, key in unknown:
-        holder = value
-        for step in way:
-            holder = holder[step]
-        del holder[key]
-    return json.dumps(value)
+    if not any(one["type"] == "extra_forbidden" for one in error.errors(include_url=False)):
+        return None  # it may be no JSON at all
+    return json.dumps(without_unknown_keys(json.loads(content), error))
 
 
 def _not_understood(model: type[BaseModel], error: ValidationError) -> AnswerNotUnderstood:

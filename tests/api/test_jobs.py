@@ -14,6 +14,7 @@ from tests.api.conftest import NOTHING, RunningApi
 from tests.api.test_problems import is_problem
 from tests.factories import claim_job, make_dataset, make_job, make_tenant
 from trainer.events import ProgressReported
+from trainer.spec import TrainingSpec
 
 TRAINING = {"target_metrics": ["cpu_percent", "memory_percent"], "encoder_length": 24, "horizon": 6}
 
@@ -44,6 +45,7 @@ def test_a_submitted_job_is_queued_and_the_queue_nudged_after_the_commit(any_api
     assert (job.status, job.is_terminal, job.attempt) == (JobStatus.QUEUED, False, 0)
     assert (job.name, job.labels, job.priority) == ("nightly", {"env": "prod"}, 7)
     assert job.dataset_id == dataset_id
+    assert isinstance(job.spec, TrainingSpec)
     assert job.spec.target_metrics == ["cpu_percent", "memory_percent"]
     assert job.queue is not None
     assert any_api.broker.nudged == ["cpu"]

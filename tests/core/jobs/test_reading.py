@@ -16,6 +16,7 @@ from core.jobs.reading import JobFilter
 from core.tables import Job
 from core.workers import service as workers
 from tests.factories import claim_job, make_dataset, make_job, make_tenant
+from trainer.spec import TrainingSpec
 
 
 def names(db: Database, tenant_id: str, job_filter: JobFilter, limit: int = 50) -> list[str | None]:
@@ -179,6 +180,7 @@ def test_a_job_shows_what_was_asked_and_what_became_of_it(sqlite: Database) -> N
         read = reading.read_job(session, job)
 
     assert (read.name, read.labels, read.priority) == ("nightly", {"env": "prod"}, 3)
+    assert isinstance(read.spec, TrainingSpec)
     assert read.spec.known_covariates is None
     assert read.resolved_spec is not None
     assert read.resolved_spec["known_covariates"]

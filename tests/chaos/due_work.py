@@ -33,8 +33,8 @@ from core.scheduler import Scheduler
 from core.settings import Settings
 from core.storage import ObjectStorage, StoredObject, open_storage
 from core.tables import Artifact, Job, JobAttempt, JobEvent
+from tests.chaos.plans import Plan
 from tests.chaos.scripted_worker import TRAINER
-from tests.chaos.stage import Plan
 from tests.worker.stations import Station, bench, station
 from worker.run_job import run_waiting_jobs
 

@@ -28,13 +28,14 @@ class Promise:
     """A job that was answered with 201; `ends` are the ways it may come out.
 
     `steps`: how many a successful one has made, 0 where that depends on what happens to it. `seed` None: not
-    a scripted training, its content is not looked into.
+    a scripted training, its content is not looked into. `key`: of its owner, where that is another tenant.
     """
 
     job_id: str
     seed: int | None
     steps: int
     ends: set[str] = field(default_factory=lambda: {"succeeded"})
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,9 @@ class Judge:
             self._verdict.unasked.append(job_id)
         self._judge_artifacts()
         self._judge_metrics()
-        with httpx2.Client(
-            base_url=self._place.api_url, headers={"Authorization": f"Bearer {self._place.key}"}, timeout=60.0
-        ) as client:
+        with httpx2.Client(base_url=self._place.api_url, timeout=60.0) as client:
             for promise in self._promises.values():
+                client.headers["Authorization"] = f"Bearer {promise.key or self._place.key}"
                 self._judge_downloads(client, promise.job_id)
         return self._verdict
 

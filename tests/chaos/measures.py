@@ -10,7 +10,8 @@ from signal import SIGTERM
 from tests.chaos.diary import Fault, Hit
 from tests.chaos.faults import processes
 from tests.chaos.judge import Promise
-from tests.chaos.stage import Plan, Stage, Victim
+from tests.chaos.plans import Plan
+from tests.chaos.stage import Stage, Victim
 from tests.chaos.tables import spread, waits
 from tests.processes import eventually
 

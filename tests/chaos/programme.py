@@ -6,7 +6,7 @@ import random
 import subprocess
 
 from tests.chaos.diary import Fault
-from tests.chaos.faults import machines, messages, network, outages, owners, processes
+from tests.chaos.faults import callers, machines, messages, network, outages, owners, processes, releases
 from tests.chaos.judge import Judge, Verdict
 from tests.chaos.stage import Stage
 
@@ -16,11 +16,13 @@ FAULTS = (
     *outages.FAULTS,
     *network.FAULTS,
     *owners.FAULTS,
+    *callers.FAULTS,
+    *releases.FAULTS,
     *machines.FAULTS,
 )
 BY_KIND = {fault.kind: fault for fault in FAULTS}
 # These need a worker that nobody else's job keeps busy.
-ALONE = {"drain around a claim", "disk full"}
+ALONE = {"drain around a claim", "upgraded in part and back", "disk full"}
 SMALL_DISK_BYTES = 4 << 20
 # A dozen that are quick and that each take another way through the service.
 QUICK = (

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("api", "core", "worker", "trainer", "foretrain", "migrations", "tests")
+from tests.chaos.later_release import copy_source
+
 CHECKED = Path("core/jobs/repository.py")
 WITH_CHECK = "return (Job.token == token, Job.status == JobStatus.RUNNING)"
 WITHOUT_CHECK = "return (Job.status == JobStatus.RUNNING,)"
@@ -28,8 +27,7 @@ CHARGE = re.compile(r"^writes of a run that had lost its job: ([0-9]+)$", re.MUL
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ft-proof-") as folder:
         copy = Path(folder)
-        for part in PARTS:
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_source(copy)
         take_check_out(copy / CHECKED)
         code, output = run_suite(copy)
     sys.stdout.write(output)

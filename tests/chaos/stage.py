@@ -31,6 +31,7 @@ from tests.chaos.diary import Diary
 from tests.chaos.judge import Place, Promise
 from tests.chaos.members import Member
 from tests.chaos.paces import Pace
+from tests.chaos.plans import Plan
 from tests.chaos.wire import Exchange, Wire
 from tests.processes import command_of, descendants, eventually, is_alive
 from tests.servers import (
@@ -50,19 +51,6 @@ QUEUE = "foretrain.cpu"
 REAL_TRAINER = "trainer.warm"
 SMALL_SPEC = {"target_metrics": ["cpu_percent"], "encoder_length": 12, "horizon": 4}
 UNFINISHED = "('queued', 'running', 'paused')"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a scripted training does. Seconds, but for the counts of steps and the size of a checkpoint."""
-
-    steps: int = 20
-    step_seconds: float = 0.1
-    save_every: int = 8
-    size_bytes: int = 30_000
-    stop_seconds: float = 0.0
-    saving_seconds: float = 0.0
-    behaviour: str = "train"
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ class Stage:
         self.accepted: dict[str, Promise] = {}
         self.damaged: set[str] = set()
         self.lines: dict[str, Lines] = {}
-        self.key = ""
+        self.key = self.other_key = ""
         self._seeds = count(1)
         self._worker_numbers = count(1)
         self._stack = stack
@@ -148,6 +136,7 @@ class Stage:
         db = connect(self.database_url)
         with db.sessions.begin() as session:
             _, self.key = access.create_key(session, "chaos", list(Scope))
+            _, self.other_key = access.create_key(session, "another tenant", list(Scope))
         db.dispose()
         url = f"s3://{BUCKET}/{PREFIX}?endpoint={self.s3_endpoint}&region=us-east-1&allow_http=true"
         create_bucket(url, access_key_id=S3_KEY_ID, secret_access_key=S3_SECRET)
@@ -202,6 +191,10 @@ class Stage:
     def _scheduler(self, name: str) -> Member:
         return self._member(name, [sys.executable, "-m", "foretrain", "scheduler"])
 
+    def is_of(self, member: Member, release: Path) -> None:
+        """Once it starts again, it runs the source tree in `release`."""
+        member.environment["PYTHONPATH"] = os.pathsep.join([str(release), *sys.path])
+
     def add_worker(self, *, is_real: bool = False, **environment: str) -> Member:
         """Another worker, not started: with the scripted trainer, or the real one."""
         name = f"worker-{next(self._worker_numbers)}"
@@ -223,7 +216,8 @@ class Stage:
             member.start(awaits=False)
         for member in self.members:
             member.await_ready()
-        self.dataset_id = self._upload_dataset()
+        self.dataset_id = self._upload_dataset(self.key)
+        self.other_dataset_id = self._upload_dataset(self.other_key)
 
     def dismiss_workers(self, *, keep: int) -> None:
         """The others end, after the job they have."""
@@ -250,15 +244,19 @@ class Stage:
     def _answers(self) -> bool:
         return connects(socket.AF_INET, ("127.0.0.1", self._port))
 
-    def _upload_dataset(self) -> str:
+    def _upload_dataset(self, key: str) -> str:
+        own = {"Authorization": f"Bearer {key}"}
         rows = [f"2026-01-{1 + hour // 24:02}T{hour % 24:02}:00:00Z,{40 + hour % 24}" for hour in range(240)]
         body = "\n".join(["timestamp,cpu_percent", *rows]).encode()
-        answer = self.http.post("/v1/datasets?format=csv", content=body)
+        answer = self.http.post("/v1/datasets?format=csv", content=body, headers=own)
         assert answer.status_code in {200, 201}, answer.text
         dataset_id = str(answer.json()["id"])
-        ready = lambda: self.http.get(f"/v1/datasets/{dataset_id}").json()["status"] == "ready"  # noqa: E731
+        ready = lambda: self._dataset_status(dataset_id, own) == "ready"  # noqa: E731
         eventually(ready, 30.0)
         return dataset_id
+
+    def _dataset_status(self, dataset_id: str, headers: dict[str, str]) -> str:
+        return str(self.http.get(f"/v1/datasets/{dataset_id}", headers=headers).json()["status"])
 
     def draw_plan(self, **changes: Any) -> Plan:
         """A training like others, of one to four seconds."""
@@ -290,9 +288,16 @@ class Stage:
         assert answer.status_code == 201, answer.text
         return self.promise(answer.json()["id"], body, chosen, ends)
 
-    def promise(self, job_id: str, body: dict[str, Any], plan: Plan, ends: set[str] | None = None) -> Promise:
-        """Notes what was answered with 201."""
-        made = Promise(job_id, body["training"]["random_seed"], plan.steps, ends or {"succeeded"})
+    def promise(
+        self,
+        job_id: str,
+        body: dict[str, Any],
+        plan: Plan,
+        ends: set[str] | None = None,
+        key: str | None = None,
+    ) -> Promise:
+        """Notes what was answered with 201; `key` is its owner's, where that is the other tenant."""
+        made = Promise(job_id, body["training"]["random_seed"], plan.steps, ends or {"succeeded"}, key)
         self.accepted[job_id] = made
         return made
 

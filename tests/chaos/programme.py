@@ -24,11 +24,12 @@ BY_KIND = {fault.kind: fault for fault in FAULTS}
 # These need a worker that nobody else's job keeps busy.
 ALONE = {"drain around a claim", "upgraded in part and back", "disk full"}
 SMALL_DISK_BYTES = 4 << 20
-# A dozen that are quick and that each take another way through the service.
+# Those that are quick and that each take another way through the service.
 QUICK = (
     *("trainer killed", "worker killed", "worker drained", "scheduler killed", "broker flushed"),
     *("messages repeated in reverse", "database connections terminated", "connections cut"),
     *("API killed after its answer", "POST repeated at once", "cancelled at any time", "database line held"),
+    *("key for another body", "key of another tenant"),
 )
 WAITING = 6
 END_SECONDS = 240.0

@@ -153,12 +153,16 @@ def _postgres_engine(url: str, lock_seconds: float) -> Engine:
 
 
 def see_one_moment(session: Session) -> None:
-    """All reads of this transaction, which must not have begun, see the database as of the first of them.
+    """All reads of this transaction see the database as of the first of them; SQLite's always do.
 
-    SQLite's always do.
+    RuntimeError where it has begun to read.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        level = "REPEATABLE READ"
+        connection = session.connection(execution_options={"isolation_level": level})
+        # For one that is open already, the session takes no options.
+        if connection.get_execution_options().get("isolation_level") != level:
+            raise RuntimeError("the transaction has read before: it cannot be of one moment any more")
 
 
 def insert_or(session: Session, table: type[Any]) -> postgresql.Insert | sqlite.Insert:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
@@ -77,27 +78,31 @@ class Scraper:
         self._dsn = dsn
         self._http = httpx2.Client(base_url=api_url, timeout=5.0)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look_on)
+        self._pool = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._looking = self._pool.submit(self._look_on)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self._over.set()
+        self._pool.shutdown()
         self._http.close()
 
     def stop(self) -> None:
+        """Raises whatever it was that ended the looking before its time."""
         self._over.set()
-        self._thread.join()
+        self._looking.result()
 
     def settle(self) -> None:
         """Call it once nothing changes: all counts must then be the tables', every one."""
         self.stop()
         until = time.monotonic() + KEPT_SECONDS + MOST_WAITED_SECONDS
         while True:
-            held, scraped = self._read_tables(), self._scrape()
-            differences = list(_unequal(held, scraped))
+            try:
+                differences = list(_unequal(self._read_tables(), self._scrape()))
+            except TROUBLE as problem:
+                differences = [f"no answer: {problem!r}"]
             if not differences:
                 self.compared += 1
                 return
@@ -115,6 +120,7 @@ class Scraper:
 
     def _look_on(self) -> None:
         earlier: list[Held] = []
+        before = Scraped(Counter(), 0, Counter())
         while not self._over.wait(PERIOD_SECONDS):
             try:
                 earlier.append(self._read_tables())
@@ -123,6 +129,9 @@ class Scraper:
                 after = self._read_tables()
             except TROUBLE:
                 continue  # a fault has taken the API or the database away; there is nothing to compare
+            if scraped is not None:
+                self.differences += _fallen(before, scraped)
+                before = scraped
             old_enough = [held for held in earlier if held.at <= asked_at - KEPT_SECONDS]
             if scraped is not None and old_enough:
                 self.compared += 1
@@ -168,6 +177,14 @@ class Scraper:
                     series = (sample.name, *(sample.labels[label] for label in LABELS[sample.name]))
                     counts[series] = int(sample.value)
         return None if expired < 0 else Scraped(counts, expired, unfinished)
+
+
+def _fallen(before: Scraped, scraped: Scraped) -> Iterator[str]:
+    for series, count in before.counts.items():
+        if scraped.counts[series] < count:
+            yield f"{' '.join(series)}: fell from {count} to {scraped.counts[series]}"
+    if scraped.expired < before.expired:
+        yield f"{EXPIRED}: fell from {before.expired} to {scraped.expired}"
 
 
 def _out_of_bounds(before: Held, scraped: Scraped, after: Held) -> Iterator[str]:

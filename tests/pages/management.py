@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import httpx2
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.launching import Service
 from tests.pages.conftest import FILLED, Visitor, Watched, fill_in
@@ -85,7 +85,7 @@ def test_a_dataset_is_deleted_after_a_second_click_and_is_gone(visitor: Visitor,
     page.get_by_role("button", name="Really delete it?").click()
     page.wait_for_url("**/datasets")
     page.get_by_role("link", name="tiny", exact=True).wait_for()
-    assert page.get_by_role("link", name="short", exact=True).count() == 0
+    expect(page.get_by_role("link", name="short", exact=True)).to_have_count(0)
 
 
 def test_a_running_job_is_paused_resumed_cancelled_and_tried_again(
@@ -107,9 +107,8 @@ def test_a_running_job_is_paused_resumed_cancelled_and_tried_again(
     page.get_by_role("button", name="Cancel").click()
     page.locator("h1 .badge.cancelled").wait_for()
     attempts = page.get_by_role("region", name="Attempts").get_by_role("row")
-    assert attempts.count() == 4
-    events = page.get_by_role("region", name="Events").inner_text()
-    assert "paused" in events
+    expect(attempts).to_have_count(4)
+    expect(page.get_by_role("region", name="Events")).to_contain_text("paused")
     visitor.keep_picture("attempts")
 
 

@@ -24,7 +24,7 @@ async function create(event) {
   if (days > 0) body.expires_at = new Date(Date.now() + days * 86_400_000).toISOString();
   try {
     const key = await post("/v1/api_keys", body);
-    made.replaceChildren(h("div", { class: "notice calm" }, h("p", {}, "This is the key. It is shown once."), h("div", { class: "secret" }, h("code", {}, key.secret), 
+    made.replaceChildren(h("div", { class: "notice calm" }, h("p", {}, "This is the key. It is shown once."), h("div", { class: "secret" }, h("code", {}, key.secret),
       // Browsers offer it on HTTPS and on the machine itself alone.
       navigator.clipboard && h("button", { type: "button", onclick: () => navigator.clipboard.writeText(key.secret).then(() => say("Copied.")) }, "Copy"))));
     problem.replaceChildren();

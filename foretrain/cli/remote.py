@@ -22,10 +22,12 @@ Body = TypeVar("Body", bound="BaseModel")
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the job failed; 2 wrong use; 3 the service refused; 4 nobody answered; "
-    "5 the job was cancelled; 6 not ended in time; 130 interrupted (a job goes on)."
+    "5 the job was cancelled; 6 not ended in time; 7 the answer is none of this release's; "
+    "130 interrupted (a job goes on)."
 )
 _PIPED_WIDTH = 250
-JOB_FAILED, REFUSED, UNREACHABLE, JOB_CANCELLED, NOT_ENDED, INTERRUPTED = 1, 3, 4, 5, 6, 130
+JOB_FAILED, REFUSED, UNREACHABLE, JOB_CANCELLED, NOT_ENDED, NOT_UNDERSTOOD = 1, 3, 4, 5, 6, 7
+INTERRUPTED = 130
 
 Url = Annotated[
     str | None,
@@ -86,8 +88,10 @@ def speaking_to(url: str | None, api_key: str | None) -> Iterator[Client]:
                 yield client
         except ServiceProblem as problem:
             _end(REFUSED, _refusal(problem))
-        except (ServiceUnreachable, AnswerNotUnderstood) as error:
+        except ServiceUnreachable as error:
             _end(UNREACHABLE, str(error))
+        except AnswerNotUnderstood as error:
+            _end(NOT_UNDERSTOOD, str(error))
         except NotEndedInTime as error:
             _end(NOT_ENDED, str(error))
         except KeyboardInterrupt:

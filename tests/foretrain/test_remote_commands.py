@@ -16,6 +16,7 @@ from foretrain.cli import app
 from foretrain.cli.connection import find_connection
 from foretrain.client import exchange
 from foretrain.refusals import Refusal
+from tests.foretrain.client.scripted_service import Says, scripted
 from tests.foretrain.client.test_calls import CSV
 from tests.foretrain.serving import CHECKPOINT, Running
 
@@ -213,3 +214,13 @@ def test_without_an_address_the_command_says_how_to_give_one() -> None:
 
     assert code == 2
     assert "foretrain login" in errors
+
+
+def test_something_else_that_answers_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted(Says(body=b"<html>welcome</html>")) as service:
+        monkeypatch.setenv("FORETRAIN_URL", service.url)
+        monkeypatch.setenv("FORETRAIN_API_KEY", "ft_aaaaaaaa_" + "b" * 38)
+        code, _, said = run("jobs", "show", "job_" + "0" * 32)
+
+    assert code == 7
+    assert "no JobRead as this release of foretrain knows it" in said

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import httpx2
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.launching import Service
@@ -73,6 +74,7 @@ def test_a_webhook_into_the_machine_itself_is_refused_in_words(visitor: Visitor)
     assert "/url" in refusal.inner_text()
 
 
+@pytest.mark.usefixtures("watched")  # its dataset stays
 def test_a_dataset_is_deleted_after_a_second_click_and_is_gone(visitor: Visitor, tmp_path: Path) -> None:
     table = tmp_path / "short.csv"
     rows = [f"2026-01-01T{hour:02}:00:00Z,web-0,{hour}" for hour in range(24)]

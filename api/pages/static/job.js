@@ -122,17 +122,17 @@ let seen = 0;
 let events = [];
 let logged = 0;
 let stream = null;
+let holdsState = false;
 
 function showJob(news) {
   latest = news ?? latest;
   const read = latest;
   const running = read.status === "running";
   const progress = read.progress;
-  const stored = ["model.ckpt", "last.ckpt"].includes(read.best_checkpoint?.name);
   document.title = `${read.status === "running" && progress ? `${percent(progress.fraction)} ` : ""}${read.name ?? "Job"} · foretrain`;
   draw.title({
     id: read.id, name: read.name, status: read.status, phase: read.phase, labels: read.labels, attempt: read.attempt, queue: read.queue, stop_reason: read.stop_reason,
-    status_reason: read.status_reason, wish: read.cancel_requested_at !== null || read.pause_requested_at !== null && running, hasResult: read.summary !== null, hasCheckpoint: stored,
+    status_reason: read.status_reason, wish: read.cancel_requested_at !== null || read.pause_requested_at !== null && running, hasResult: read.summary !== null, hasCheckpoint: holdsState,
   });
   draw.bar(progress && !read.is_terminal ? progress.fraction : null);
   const eta = running && progress?.eta_at ? Math.max(0, (new Date(progress.eta_at) - Date.now()) / 1000) : null;
@@ -169,6 +169,9 @@ async function showEvents() {
   events = found;
   draw.events([...events].reverse().slice(0, 300));
   const [artifacts, attempts] = await Promise.all([get(`${path}/artifacts`), get(`${path}/attempts`)]);
+  // A job that was paused in its first epoch has no weights worth a name, but a state to go on from.
+  holdsState = artifacts.items.some((one) => one.name === "resume.safetensors");
+  if (latest !== undefined) showJob();
   draw.artifacts(artifacts.items);
   draw.attempts(attempts.items);
 }

@@ -1,7 +1,8 @@
 """`/metrics` beside the tables it speaks of, all through a run. Imports nothing of ours.
 
 A scrape is of some moment of the last seconds, while jobs move on: what it counts must lie between what the
-tables held before that moment and what they hold after the scrape. Once nothing changes, it must be equal.
+tables held before that moment and what they hold after the scrape, and is never less than the scrape before
+counted. Once nothing changes, it must be equal; leases that ran out lie between bounds then too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
@@ -78,49 +79,44 @@ class Scraper:
         self._dsn = dsn
         self._http = httpx2.Client(base_url=api_url, timeout=5.0)
         self._over = threading.Event()
+        self._last: Scraped | None = None
         self._pool = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
-        self._looking = self._pool.submit(self._look_on)
+        self._pool.submit(self._look_on).add_done_callback(self._note_end)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._pool.shutdown()
+        self.stop()
         self._http.close()
 
     def stop(self) -> None:
-        """Raises whatever it was that ended the looking before its time."""
         self._over.set()
-        self._looking.result()
+        self._pool.shutdown()
 
-    def settle(self) -> None:
-        """Call it once nothing changes: all counts must then be the tables', every one."""
+    def settle(self, within_seconds: float = KEPT_SECONDS + MOST_WAITED_SECONDS) -> None:
+        """Call it once nothing changes: the tables' ends, runs and jobs must then be the scrape's, each one.
+
+        Leases that ran out are only bounded. Who does not answer has until then as well.
+        """
         self.stop()
-        until = time.monotonic() + KEPT_SECONDS + MOST_WAITED_SECONDS
-        while True:
-            try:
-                differences = list(_unequal(self._read_tables(), self._scrape()))
-            except TROUBLE as problem:
-                differences = [f"no answer: {problem!r}"]
-            if not differences:
-                self.compared += 1
-                return
+        until = time.monotonic() + within_seconds
+        while differences := self._differences_now():
             if time.monotonic() > until:
                 self.differences += [f"in the end {one}" for one in differences]
                 return
             time.sleep(PERIOD_SECONDS)
+        self.compared += 1
 
     def lines(self) -> Iterator[str]:
         yield (
-            f"{self.compared} scrapes of /metrics compared with the tables, the last one count by count; "
-            f"differences: {len(self.differences)}"
+            f"{self.compared} scrapes of /metrics compared with the tables and the scrape before, "
+            f"the last one count by count, leases by their bounds; differences: {len(self.differences)}"
         )
         yield from (f"    {one}" for one in self.differences[:EXAMPLES])
 
     def _look_on(self) -> None:
         earlier: list[Held] = []
-        before = Scraped(Counter(), 0, Counter())
         while not self._over.wait(PERIOD_SECONDS):
             try:
                 earlier.append(self._read_tables())
@@ -129,14 +125,23 @@ class Scraper:
                 after = self._read_tables()
             except TROUBLE:
                 continue  # a fault has taken the API or the database away; there is nothing to compare
-            if scraped is not None:
-                self.differences += _fallen(before, scraped)
-                before = scraped
             old_enough = [held for held in earlier if held.at <= asked_at - KEPT_SECONDS]
             if scraped is not None and old_enough:
                 self.compared += 1
                 self.differences += _out_of_bounds(old_enough[-1], scraped, after)
                 earlier = [one for one in earlier if one.at >= old_enough[-1].at]
+
+    def _note_end(self, looking: Future[None]) -> None:
+        """A thread that has died compares nothing, which would look like agreement."""
+        error = looking.exception()
+        if error is not None:
+            self.differences.append(f"the scraper itself died: {error!r}")
+
+    def _differences_now(self) -> list[str]:
+        try:
+            return list(_unequal(self._read_tables(), self._scrape()))
+        except TROUBLE as error:
+            return [f"no answer: {error!r}"]
 
     def _read_tables(self) -> Held:
         with psycopg.connect(self._dsn, autocommit=True, connect_timeout=5) as connection:
@@ -161,7 +166,7 @@ class Scraper:
         return Held(time.monotonic(), counts, (sure, sure + others), made, unfinished)
 
     def _scrape(self) -> Scraped | None:
-        """None where the API itself has no database."""
+        """None where the API itself has no database. What has fallen since the scrape before is noted."""
         answer = self._http.get("/metrics")
         answer.raise_for_status()
         counts: Counter[Series] = Counter()
@@ -176,7 +181,13 @@ class Scraper:
                 elif sample.name in LABELS:
                     series = (sample.name, *(sample.labels[label] for label in LABELS[sample.name]))
                     counts[series] = int(sample.value)
-        return None if expired < 0 else Scraped(counts, expired, unfinished)
+        if expired < 0:
+            return None
+        scraped = Scraped(counts, expired, unfinished)
+        if self._last is not None:
+            self.differences += _fallen(self._last, scraped)
+        self._last = scraped
+        return scraped
 
 
 def _fallen(before: Scraped, scraped: Scraped) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import httpx2
 import pytest
 
 from tests.chaos.scraper import (
@@ -19,8 +18,18 @@ from tests.chaos.scraper import (
     _out_of_bounds,
     _unequal,
 )
+from tests.foretrain.client.scripted_service import Says, problem, scripted
+from tests.processes import eventually
+from tests.servers import free_port
 
 SUCCEEDED = (ENDS, "succeeded", "")
+NOTHING_YET = Says(body=f"{EXPIRED} 0.0\n".encode())
+
+
+@pytest.fixture
+def dsn(postgres_url: str) -> str:
+    """Of a database without a job."""
+    return postgres_url.replace("+psycopg", "")
 
 
 def held(ended: int, made: int, expired: tuple[int, int] = (0, 0)) -> Held:
@@ -66,32 +75,38 @@ def test_in_the_end_every_count_is_equal() -> None:
     assert list(_unequal(held(2, 5), None)) == ["nothing but database_up is exported"]
 
 
-def test_a_scraper_that_breaks_down_does_not_pass_for_one_that_found_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("tests.chaos.scraper.PERIOD_SECONDS", 0.001)
-
-    def break_down(_: Scraper) -> Held:
-        raise ArithmeticError
-
-    monkeypatch.setattr(Scraper, "_read_tables", break_down)
-    with Scraper("host=nowhere", "http://127.0.0.1:9") as scraper, pytest.raises(ArithmeticError):
+@pytest.mark.slow
+def test_a_count_that_falls_from_scrape_to_scrape_is_a_difference(dsn: str) -> None:
+    three = Says(body=f"{EXPIRED} 3.0\n".encode())
+    with scripted(three, NOTHING_YET) as service, Scraper(dsn, service.url) as scraper:
         scraper.settle()
 
+    assert [one.split(":")[0] for one in scraper.differences] == [EXPIRED]
 
-def test_trouble_in_the_end_is_waited_out_and_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PERIOD_SECONDS", "KEPT_SECONDS", "MOST_WAITED_SECONDS"):
-        monkeypatch.setattr(f"tests.chaos.scraper.{name}", 0.01)
-    tries = []
 
-    def refuse(_: Scraper) -> Held:
-        tries.append(1)
-        raise httpx2.ConnectError("refused")
+@pytest.mark.slow
+def test_a_scraper_that_dies_does_not_pass_for_one_that_found_nothing(dsn: str) -> None:
+    with scripted(Says(body=f"{EXPIRED} some\n".encode())) as service, Scraper(dsn, service.url) as scraper:
+        [difference] = eventually(lambda: scraper.differences)
 
-    monkeypatch.setattr(Scraper, "_read_tables", refuse)
-    with Scraper("host=nowhere", "http://127.0.0.1:9") as scraper:
+    assert "the scraper itself died" in difference
+
+
+@pytest.mark.slow
+def test_who_does_not_answer_at_first_is_asked_again_in_the_end(dsn: str) -> None:
+    with scripted(problem(503, "starting"), NOTHING_YET) as service, Scraper(dsn, service.url) as scraper:
         scraper.settle()
 
-    assert len(tries) > 1
-    assert len(scraper.differences) == 1
-    assert "refused" in scraper.differences[0]
+    assert scraper.differences == []
+    assert scraper.compared == 1
+
+
+def test_who_never_answers_is_a_difference_in_the_end() -> None:
+    nobody = free_port()
+    dsn = f"host=127.0.0.1 port={nobody} user=postgres dbname=postgres"
+    with Scraper(dsn, f"http://127.0.0.1:{nobody}") as scraper:
+        scraper.settle(within_seconds=0.0)
+
+    [difference] = scraper.differences
+    assert "no answer" in difference
+    assert scraper.compared == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 
+from tests.foretrain.client.scripted_service import Says, scripted
 from tests.foretrain.client.test_calls import CSV
 from tests.foretrain.serving import CHECKPOINT, Running
 
@@ -43,6 +44,27 @@ def run(command: list[str], running: Running, folder: Path, **more: str) -> str:
 
 def test_the_python_snippet_runs(running: Running, tmp_path: Path) -> None:
     assert run([sys.executable, "-c", snippets("Python", "python")[0]], running, tmp_path) == "cancelled\n"
+
+
+def test_the_python_snippet_of_what_can_go_wrong_names_each(running: Running, tmp_path: Path) -> None:
+    snippet = [sys.executable, "-c", snippets("Python", "python")[1]]
+    with scripted(Says(body=b"<html>welcome</html>")) as other:
+        shown = [
+            run(snippet, running, tmp_path, **instead)
+            for instead in (
+                {},
+                {"FORETRAIN_API_KEY": "ft_nonsense"},
+                {"FORETRAIN_URL": "http://127.0.0.1:1"},
+                {"FORETRAIN_URL": other.url},
+            )
+        ]
+
+    assert [one.split(":")[0] for one in shown] == [
+        "jobs",
+        "refused",
+        "nobody answered, not even after the retries",
+        "something else answered",
+    ]
 
 
 def test_the_shell_snippet_runs(running: Running, tmp_path: Path) -> None:

@@ -190,6 +190,24 @@ class CountingLock:
         self._lock.release()
 
 
+@pytest.mark.slow
+def test_a_job_that_moves_on_between_two_statements_of_a_look_is_counted_once(postgres: Database) -> None:
+    with postgres.sessions.begin() as session:
+        make_job(session, JobStatus.RUNNING)
+
+    def pause(*_: object) -> None:
+        with postgres.sessions.begin() as session:
+            session.execute(update(Job).values(status=JobStatus.PAUSED))
+
+    # The first statement counts what runs, a later one what is paused.
+    event.listen(postgres.engine, "after_cursor_execute", pause, once=True)
+    during, afterwards = scrape(postgres), scrape(postgres)
+
+    for found, running, paused in ((during, 1, 0), (afterwards, 0, 1)):
+        assert value(found, "jobs", status="running", queue="cpu") == running
+        assert value(found, "jobs", status="paused", queue="cpu") == paused
+
+
 def test_without_a_database_nothing_is_said_but_that(sqlite: Database) -> None:
     with sqlite.sessions.begin() as session:
         session.execute(text("ALTER TABLE tallies RENAME TO gone"))

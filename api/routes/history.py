@@ -130,7 +130,11 @@ def read_metrics(
     ] = None,
     _if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Losses, rates and speed by optimizer step. A long series is thinned, but its spikes stay."""
+    """Losses, rates, speed and memory by optimizer step. A long series is thinned, but its spikes stay.
+
+    `memory_bytes` is what the trainer's process holds, of several the first one: bytes resident, on a GPU the
+    bytes that torch has reserved there.
+    """
     with resources.db.readers.begin() as session:
         mark = reading.metrics_mark(session, caller.tenant_id, job_id)
         etag = weak_etag(f"{mark}?{request.url.query}")

@@ -107,7 +107,11 @@ def list_api_keys(
     responses=answers("not_found", ok_200=json_answer("The key without its secret.", "api_key")),
 )
 def get_api_key(caller: Admin, resources: Service, key_id: ApiKeyId) -> ApiKeyRead:
-    """What it may do, until when, and when it was used last. One that was revoked is in the list alone."""
+    """What it may do, until when, and when it was used last.
+
+    One that was revoked is answered with 404, as if there were none: it stays in the list alone, with when
+    it was revoked. Revoking it once more is answered with 204 all the same.
+    """
     with resources.db.readers.begin() as session:
         return service.get_key(session, caller.tenant_id, key_id)
 
@@ -120,7 +124,11 @@ def get_api_key(caller: Admin, resources: Service, key_id: ApiKeyId) -> ApiKeyRe
     responses=answers("not_found", ok_204={"description": "Revoked, now or before."}),
 )
 def revoke_api_key(caller: Admin, resources: Service, trail: Trail, key_id: ApiKeyId) -> Response:
-    """For good, from the next request on, whichever process answers it. The key stays in the list."""
+    """For good, from the next request on, whichever process answers it. The key stays in the list.
+
+    One that was revoked before is answered with 204 again, so that a repeated request does no harm, and
+    keeps its time; to `GET` it is 404 from then on.
+    """
     with resources.db.sessions.begin() as session:
         service.revoke_key(session, caller.tenant_id, key_id)
         trail.note(session, key_id)

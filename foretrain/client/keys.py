@@ -28,5 +28,5 @@ async def get_api_key(wire: Wire, key_id: str) -> ApiKeyRead:
 
 
 async def revoke_api_key(wire: Wire, key_id: str) -> None:
-    """For good, from the next request on."""
+    """For good, from the next request on. One that was revoked before is no problem."""
     await fetch(wire, Request("DELETE", f"/v1/api_keys/{key_id}"))

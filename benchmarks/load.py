@@ -74,8 +74,8 @@ async def operations(server: Server, place: Populated) -> list[Operation]:
         Operation("list, ended", get("/v1/jobs?limit=20&status=succeeded,failed")),
         Operation("list, common label", get(f"/v1/jobs?limit=20&{labels['common']}")),
         # One job: a thousand ended ones have no more, and a longer page takes longer whatever is behind it.
-        Operation("list, rare label", get(f"/v1/jobs?limit=1&{labels['rare']}")),
-        Operation("list, ended, both labels", get(f"/v1/jobs?limit=1&status=succeeded&{both}")),
+        Operation("list of 1, rare label", get(f"/v1/jobs?limit=1&{labels['rare']}")),
+        Operation("list of 1, ended, both labels", get(f"/v1/jobs?limit=1&status=succeeded&{both}")),
         Operation("metrics, 2 series of 1000", get(f"/v1/jobs/{running}/metrics")),
         Operation("download, 1 MiB", get(f"/v1/jobs/{running}/artifacts/model.ckpt")),
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.e2e.conftest import write_tiny_csv
 from tests.launching import Launcher, Service
@@ -36,6 +36,9 @@ FILLED = {
     "attention_head_size": "2",
     "max_train_windows": "256",
 }
+
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass

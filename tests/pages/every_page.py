@@ -91,7 +91,7 @@ def tidy(service: Service) -> Iterator[None]:
     """What a test adds is gone after it, so that no other one depends on it."""
     yield
     with Client(service.url, service.key) as client:
-        for webhook in client.list_webhooks():
+        for webhook in list(client.list_webhooks()):
             client.delete_webhook(webhook.id)
         for key in client.list_api_keys():
             if key.name == "seen" and key.revoked_at is None:
@@ -100,55 +100,67 @@ def tidy(service: Service) -> Iterator[None]:
 
 @pytest.mark.usefixtures("tidy")
 @pytest.mark.parametrize(
-    "reach",
+    ("reach", "statuses"),
     [
-        _wrong_key,
-        _refused_form,
-        _key_shown_and_revoking_asked,
-        _webhook_shown_with_deliveries,
-        _no_result,
-        _all_unfolded,
+        (_wrong_key, [401]),
+        (_refused_form, []),
+        (_key_shown_and_revoking_asked, []),
+        (_webhook_shown_with_deliveries, []),
+        (_no_result, [404]),
+        (_all_unfolded, []),
     ],
 )
 def test_axe_finds_nothing_serious_in_what_a_page_turns_into(
-    browser: Browser, service: Service, watched: Watched, reach: Callable[[Visitor, Watched], None]
+    browser: Browser,
+    service: Service,
+    watched: Watched,
+    reach: Callable[[Visitor, Watched], None],
+    statuses: list[int],
 ) -> None:
     for scheme in ("light", "dark"):
         with visit(browser, service.url, color_scheme=scheme) as visitor:
             visitor.sign_in(service.key)
             reach(visitor, watched)
             assert _serious(visitor) == [], scheme
-            visitor.forgive(401, 404)
+            visitor.forgive(*statuses)
 
 
+# By its place in the document: a mark on an element would go with it when the page draws that part anew.
+PLACE_OF = """
+  const placeOf = (one) => one?.parentElement
+    ? `${placeOf(one.parentElement)} ${one.tagName}:${[...one.parentElement.children].indexOf(one)}` : "";
+"""
 # What Tab must reach: everything that is seen and does something, but for what is switched off.
-MARK_WHAT_CLICKS = """() => {
+WHAT_CLICKS = (
+    "() => {"
+    + PLACE_OF
+    + """
   const clickable = "a[href], button, input, select, textarea, summary, [tabindex='0']";
-  let marked = 0;
+  const found = {};
   for (const one of document.querySelectorAll(clickable)) {
     const folded = one.closest("details:not([open])") && one.tagName !== "SUMMARY";
     if (one.disabled || folded || one.checkVisibility() === false || one.tabIndex < 0) continue;
-    one.dataset.awaits = "focus";
-    marked += 1;
+    found[placeOf(one)] = one.outerHTML.slice(0, 120);
   }
-  return marked;
+  return found;
 }"""
-VISIT = "() => { delete document.activeElement.dataset.awaits; }"
-NOT_REACHED = (
-    "() => [...document.querySelectorAll('[data-awaits]')].map((one) => one.outerHTML.slice(0, 120))"
 )
+FOCUSED = "() => {" + PLACE_OF + "return placeOf(document.activeElement); }"
 
 
 def test_tab_reaches_everything_that_can_be_clicked(visitor: Visitor, watched: Watched) -> None:
     for name, path in paths(watched).items():
         page = visitor.open(path)
         page.wait_for_load_state("networkidle")
-        marked = page.evaluate(MARK_WHAT_CLICKS)
-        assert marked > 0, name
-        for _ in range(marked + 5):
+        awaited = page.evaluate(WHAT_CLICKS)
+        assert awaited, name
+        # A part that is drawn anew may take the focus with it: then Tab goes round a second time.
+        for _ in range(2 * len(awaited) + 5):
             page.keyboard.press("Tab")
-            page.evaluate(VISIT)
-        assert page.evaluate(NOT_REACHED) == [], name
+            awaited.pop(page.evaluate(FOCUSED), None)
+            if not awaited:
+                break
+        assert awaited == {}, name
     visitor.forgive(404)
 
 

@@ -6,6 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from playwright.sync_api import expect
+
 from tests.pages.conftest import FILLED, Visitor, Watched, fill_in
 
 
@@ -23,7 +25,7 @@ def test_the_ended_job_shows_its_events_files_and_what_became_of_the_spec(
     page = visitor.open(watched.job_path)
     page.get_by_text("model.ckpt", exact=True).first.wait_for()
     page.get_by_text("succeeded completed").wait_for()
-    assert page.locator(".uplot canvas").count() == 5
+    expect(page.locator(".uplot canvas")).to_have_count(5)
     page.get_by_text("What was asked for, and what it became").click()
     assert page.get_by_role("row", name=re.compile("^encoder_length 12 12")).is_visible()
     visitor.keep_picture("job")

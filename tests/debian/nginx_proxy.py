@@ -186,6 +186,9 @@ def test_500_half_open_connections_keep_nobody_waiting(stage: Stage, *, through_
     ):
         # All of them are accepted, and what they did send is read, before the clock starts.
         assert client.get("/v1/jobs", timeout=10).status_code == 200
+        # Who has only just begun to send dawdles after a second; until then all places are rightly taken.
+        first, kind = fleet_csv(servers=12), {"Content-Type": "text/csv"}
+        assert eventually(lambda: client.post("/v1/datasets", content=first, headers=kind).is_success)
         for number in range(5):
             csv = fleet_csv(servers=2 * number + 1 + through_proxy)
             for method, path, body in (("POST", "/v1/datasets", csv), ("GET", "/v1/jobs", None)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from api.etags import is_held, not_modified, polled_response, weak_etag
 from api.resources import Resources
@@ -59,7 +59,10 @@ def _asked_plainly(request: Request) -> tuple[str, str] | None:
 
 async def _short_way(request: Request) -> Response | None:
     asked = _asked_plainly(request)
-    return None if asked is None else await run_in_threadpool(_answer, request, *asked)
+    if asked is None:
+        return None
+    resources: Resources = request.app.state.resources
+    return await to_thread.run_sync(_answer, request, *asked, limiter=resources.pollers)
 
 
 def _answer(request: Request, token: str, job_id: str) -> Response | None:

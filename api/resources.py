@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from anyio import CapacityLimiter
 from prometheus_client import CollectorRegistry
 
 from api.inspections import Inspections
@@ -21,6 +22,10 @@ from core.nudger import Nudger
 from core.queue import make_celery, nudge, ping
 from core.settings import Settings
 from core.storage import ObjectStorage, open_storage
+
+# A poll is short: more of them at once only take the interpreter from each other. And a database that has
+# come to a halt is waited for by these alone.
+POLLING_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Resources:
     watcher: Watcher
     exported: CollectorRegistry
     tickets: Tickets
+    pollers: CapacityLimiter
 
 
 def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
@@ -76,6 +82,7 @@ def open_resources(settings: Settings, queue: Queue | None = None) -> Resources:
         watcher=Watcher(db, interval_seconds=settings.watch_seconds, most=settings.max_waiting),
         exported=exported(db),
         tickets=Tickets(secret.get_secret_value() if secret else None, settings.session_hours),
+        pollers=CapacityLimiter(POLLING_THREADS),
     )
 
 

@@ -155,7 +155,7 @@ def _postgres_engine(url: str, lock_seconds: float) -> Engine:
 def see_one_moment(session: Session) -> None:
     """All reads of this transaction see the database as of the first of them; SQLite's always do.
 
-    RuntimeError where it has begun to read.
+    RuntimeError where, on Postgres, it has begun to read.
     """
     if session.get_bind().dialect.name == "postgresql":
         level = "REPEATABLE READ"

@@ -107,14 +107,18 @@ def test_a_broker_that_falls_silent_is_given_up_on_in_time_and_nudged_again_when
 
 @dataclass
 class KeptConnection:
-    """One that fails as soon as it is used, and once more when it is given back."""
+    """One that fails when it is used, `seconds` later by its `clock`, and once more when it is given back."""
 
     seconds: float = 0.0
     releases: int = 0
+    clock: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.clock
 
     def use(self, connection: object) -> None:
         if connection is self:
-            time.sleep(self.seconds)
+            self.clock += self.seconds
             raise ConnectionResetError
 
     def release(self) -> None:
@@ -132,8 +136,11 @@ def test_a_lost_connection_is_replaced_by_one_that_works(with_broker: Settings) 
     assert _kept[celery] is not lost
 
 
-def test_after_a_long_silence_no_other_connection_is_tried(with_broker: Settings) -> None:
+def test_after_a_long_silence_no_other_connection_is_tried(
+    with_broker: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     celery, silent = make_celery(with_broker), KeptConnection(seconds=BROKER_SECONDS / 3)
+    monkeypatch.setattr("core.queue.time", silent)
     _kept[celery] = silent
 
     with pytest.raises(ConnectionResetError):

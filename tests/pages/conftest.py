@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from core.jobs.schemas import JobCreate
+from foretrain.client import Client
 from tests.e2e.conftest import write_tiny_csv
 from tests.launching import Launcher, Service
+from trainer.spec import TrainingSpec
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 # The browser's own errands would be refused, many at a time, where there is no network.
@@ -138,6 +141,7 @@ class Watched:
     shown: list[str]  # the epoch's tile, each time that it changed
     losses: list[int]  # points of the training curve, likewise
     page_loads: int
+    rival_path: str  # another job on the same data, to compare with
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +163,19 @@ def watched(browser: Browser, service: Service, tmp_path_factory: pytest.TempPat
         loads: list[str] = []
         page.on("load", lambda _: loads.append(page.url))
         shown, losses = _watch(page)
-        return Watched(dataset_path, urlsplit(page.url).path, shown, losses, len(loads))
+        job_path = urlsplit(page.url).path
+    rival_path = _train_like(service, job_path, {"epochs": 2, "hidden_size": 16})
+    return Watched(dataset_path, job_path, shown, losses, len(loads), rival_path)
+
+
+def _train_like(service: Service, job_path: str, changes: dict[str, int]) -> str:
+    """A job with that one's data and training, but for the changes, once it has succeeded."""
+    with Client(service.url, service.key) as client:
+        first = client.get_job(job_path.removeprefix("/jobs/"))
+        training = TrainingSpec.model_validate(first.model_dump()["spec"] | changes)
+        rival = client.submit(JobCreate(dataset_id=first.dataset_id, name="rival", training=training))
+        assert client.wait(rival.id).status == "succeeded"
+        return f"/jobs/{rival.id}"
 
 
 def fill_in(page: Page, fields: dict[str, str], targets: list[str]) -> None:

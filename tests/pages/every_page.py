@@ -20,13 +20,14 @@ PHONE = {"width": 390, "height": 844}
 
 def paths(watched: Watched) -> dict[str, str]:
     """All of them, by a name for the picture."""
-    job = watched.job_path.removeprefix("/jobs/")
+    job, rival = (path.removeprefix("/jobs/") for path in (watched.job_path, watched.rival_path))
     return {
         "jobs": "/jobs",
         "new_job": "/jobs/new",
         "job": watched.job_path,
         "result": f"{watched.job_path}/result",
-        "compare": f"/jobs/compare?job={job}&job={job}",
+        "compare": f"/jobs/compare?job={job}&job={rival}",
+        "no_comparison": "/jobs/compare",
         "datasets": "/datasets",
         "dataset": watched.dataset_path,
         "keys": "/keys",
@@ -178,6 +179,30 @@ def test_axe_finds_nothing_serious(browser: Browser, service: Service, watched: 
             if name.startswith("no_"):
                 visitor.forgive(404)
     assert {name: rules for name, rules in found.items() if rules} == {}
+
+
+def test_axe_finds_nothing_serious_while_the_answers_are_on_their_way(
+    visitor: Visitor, watched: Watched
+) -> None:
+    """A slow service: the frame stands and what fills it has not come; at last all of a job but its log."""
+    page = visitor.page
+    held: list[str] = []
+    found = {}
+
+    def look(path: str, awaited: str) -> None:
+        with page.expect_request(awaited):
+            page.goto(f"{visitor.url}{path}")
+        found[path, awaited] = _serious(visitor)
+
+    page.route("**/v1/**", lambda route: held.append(route.request.url))
+    for name, path in paths(watched).items():
+        if not name.startswith("no_"):
+            look(path, "**/v1/**")
+    page.unroute("**/v1/**")
+    page.route("**/logs?*", lambda route: held.append(route.request.url))
+    look(watched.job_path, "**/logs?*")
+    assert len(held) >= len(found)
+    assert {place: rules for place, rules in found.items() if rules} == {}
 
 
 def _serious(visitor: Visitor) -> list[str]:

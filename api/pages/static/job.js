@@ -10,7 +10,7 @@ const VERBS = { queued: ["pause", "cancel"], running: ["pause", "cancel"], pause
 const SAYS = { cancel: "Cancel", pause: "Pause", resume: "Resume", retry: "Retry" };
 
 const places = Object.fromEntries(["title", "problem", "tiles", "bar", "notices", "facts", "events", "attempts", "artifacts", "spec"].map((name) => [name, h("div")]));
-const log = h("pre", { class: "log", tabIndex: 0, "aria-label": "Log" });
+const log = h("pre", { class: "log", tabIndex: 0, role: "region", "aria-label": "Log" });
 const plots = { loss: h("div"), rate: h("div"), speed: h("div"), gradient: h("div"), memory: h("div") };
 const noNumbers = h("p", { class: "quiet" }, "No numbers yet: they come with the first steps.");
 const losses = card("Loss", plots.loss);

@@ -111,10 +111,16 @@ function coverage(targets) {
     table("Coverage", ["Target", ...["Promised", "Held", "Uncalibrated", "Mean width"].map((label) => ({ label, number: true }))], rows));
 }
 
-function bars(caption, pairs, show = (value) => percent(value, 1)) {
-  const most = Math.max(...pairs.map(([, value]) => Math.abs(value)), 1e-12);
-  return h("dl", { class: "bars", "aria-label": caption }, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name),
-    h("dd", { class: "track", "aria-hidden": "true" }, h("div", { class: `fill${value < 0 ? " less" : ""}`, style: { width: width(Math.abs(value) / most) } })), h("dd", {}, show(value)))));
+// The longest bar is the largest value, or `least` where that is larger: noise is not drawn as if it mattered.
+function bars(caption, pairs, show = (value) => percent(value, 1), least = 1e-12) {
+  const most = Math.max(...pairs.map(([, value]) => Math.abs(value)), least);
+  return h("div", { role: "group", "aria-label": caption }, h("dl", { class: "bars" }, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name),
+    h("dd", { class: "track", "aria-hidden": "true" }, h("div", { class: `fill${value < 0 ? " less" : ""}`, style: { width: width(Math.abs(value) / most) } })), h("dd", {}, show(value))))));
+}
+
+function change(share) {
+  const size = percent(Math.abs(share), 1);
+  return size === percent(0, 1) ? size : `${share > 0 ? "+" : "−"}${size}`;
 }
 
 function interpretation(found) {
@@ -122,7 +128,7 @@ function interpretation(found) {
   const importance = Object.entries(found.targets).map(([name, target]) => {
     const rises = Object.entries(target.importance ?? {}).flatMap(([kind, inputs]) => Object.entries(inputs).map(([input, rise]) => [kind === "encoder" ? input : `${input} (${kind === "decoder" ? "ahead" : kind})`, rise]))
       .filter(([, rise]) => rise !== null).sort((one, other) => other[1] - one[1]).slice(0, 12);
-    return h("div", {}, h("h3", {}, name), bars(`Importance for ${name}`, rises, (rise) => `${rise >= 0 ? "+" : "−"}${percent(Math.abs(rise), 1)}`));
+    return h("div", {}, h("h3", {}, name), bars(`Importance for ${name}`, rises, change, 0.01));
   });
   const selection = Object.entries(found.selection ?? {}).filter(([, shares]) => Object.keys(shares).length > 0).map(([kind, shares]) =>
     h("div", {}, h("h3", {}, { static: "Static inputs", encoder: "History", decoder: "Known ahead" }[kind] ?? kind), bars(`Selection: ${kind}`, Object.entries(shares).sort((one, other) => other[1] - one[1]))));

@@ -24,16 +24,16 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 780}
 SERVERS = 24
-POINTS_SHOWN = 60
+POINTS_SHOWN = 240
 _TRAIN_LOSSES = "document.querySelector('.plot')?.chart?.data?.[1]?.length ?? 0"
 SHORT = TrainingSpec(
     target_metrics=["cpu_percent", "memory_percent"],
     encoder_length=72,
-    horizon=24,
-    hidden_size=16,
-    epochs=6,
+    horizon=12,
+    hidden_size=64,
+    epochs=20,
     log_every_n_steps=2,
-    max_train_windows=3000,
+    max_train_windows=6000,
 )
 
 
@@ -49,7 +49,7 @@ def main() -> None:
             dataset_id = _upload(client, folder)
             done = [
                 _train(client, dataset_id, name, SHORT.model_copy(update=changes))
-                for name, changes in (("fleet-nightly", {}), ("wider-network", {"hidden_size": 32}))
+                for name, changes in (("narrow-network", {"hidden_size": 16}), ("fleet-nightly", {}))
             ]
             long = SHORT.model_copy(update={"epochs": 60, "early_stopping_patience": 0})
             running = client.submit(JobCreate(dataset_id=dataset_id, name="fleet-weekly", training=long)).id
@@ -82,8 +82,8 @@ def _take_all(out: Path, url: str, key: str, dataset_id: str, done: list[str], r
         phone = _signed_in(browser, url, key, viewport=PHONE)
         for page, path, name in (
             (desk, "/jobs", "jobs"),
-            (desk, f"/jobs/{done[0]}/result", "result"),
-            (dark, f"/jobs/{done[0]}/result", "result-dark"),
+            (desk, f"/jobs/{done[1]}/result", "result"),
+            (dark, f"/jobs/{done[1]}/result", "result-dark"),
             (desk, f"/jobs/new?dataset={dataset_id}", "new-job"),
             (desk, f"/jobs/compare?job={done[0]}&job={done[1]}", "compare"),
             (desk, f"/datasets/{dataset_id}", "dataset"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import ValidationError
 
 from core import idempotency
 from core.datasets import repository as dataset_rows
@@ -50,6 +51,7 @@ class Scheduler:
         self._collector = _Errand()
         self._stopping = threading.Event()
         self._couriers = Couriers(db, settings, self._stopping.is_set, self._attempt)
+        self._left_for_newer: set[str] = set()
         self._tidy_at = 0.0
         self._collect_at = 0.0
 
@@ -122,12 +124,17 @@ class Scheduler:
         if self._inspector.is_under_way:
             return
         with self._db.readers.begin() as session:
-            lost = datasets.lost_inspections(session)
+            lost = datasets.lost_inspections(session, self._left_for_newer)
         if lost:
             self._inspector.start(self._attempt, self._inspect, lost[0])
 
     def _inspect(self, dataset_id: str) -> None:
-        inspect_dataset(self._db, self._storage, self._settings, dataset_id, self._stopping)
+        try:
+            inspect_dataset(self._db, self._storage, self._settings, dataset_id, self._stopping)
+        except ValidationError:
+            # Not looked at again, or it would for ever keep the others behind it from their turn.
+            self._left_for_newer.add(dataset_id)
+            _log.warning("inspection_left_for_newer_processes", dataset_id=dataset_id)
 
     def _collect_garbage(self) -> None:
         count = collect_garbage(self._db, self._storage, is_stopping=self._stopping.is_set)

@@ -47,6 +47,8 @@ class Lease:
         self._on_lost = on_lost
         self._good_until = held_since + lease_seconds
         self._progress: ProgressReported | None = None
+        self._has_carried = False
+        self._due = threading.Event()
         self._told: set[Wish] = set()
         self._lost = threading.Event()
         self._over = threading.Event()
@@ -73,8 +75,11 @@ class Lease:
         return 0.0 if self.is_lost else max(0.0, self._good_until - time.monotonic())
 
     def carry(self, progress: ProgressReported) -> None:
-        """The next renewal takes this along, once; only the latest matters."""
+        """The next renewal takes this along, once; only the latest matters. The first one waits for none."""
         self._progress = progress
+        if not self._has_carried:
+            self._has_carried = True
+            self._due.set()
 
     def check(self) -> None:
         """Raises LeaseLost once the lease is gone."""
@@ -87,14 +92,17 @@ class Lease:
 
     def stop_renewing(self) -> None:
         """Ends both threads; a renewal under way is waited for, but not longer than the lease holds."""
-        self._over.set()
+        self._end()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=self.seconds_left)
 
     def _keep(self) -> None:
-        while not self._over.wait(self._heartbeat_seconds):
-            self._renew_once()
+        while not self._over.is_set():
+            self._due.wait(self._heartbeat_seconds)
+            self._due.clear()
+            if not self._over.is_set():
+                self._renew_once()
         if self._progress is not None and not self.is_lost:
             self._renew_once()  # an ended job shows how far it came
 
@@ -128,10 +136,14 @@ class Lease:
                 self._lose("not renewed for a whole lease")
                 return
 
+    def _end(self) -> None:
+        self._over.set()
+        self._due.set()
+
     def _lose(self, reason: str) -> None:
         if self._over.is_set() or self._lost.is_set():
             return
         self._lost.set()
-        self._over.set()
+        self._end()
         logger.warning("lease_lost", reason=reason)
         self._on_lost()

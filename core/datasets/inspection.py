@@ -152,7 +152,8 @@ def inspect_dataset(
     """Takes up, runs and finishes the inspection of one dataset, renewing its lease meanwhile.
 
     False when there was nothing to do, or it broke off and is left to the scheduler: the child crashed, or
-    `stop` was set and the child killed. Raises StorageUnavailable, likewise left to the scheduler.
+    `stop` was set and the child killed. Raises StorageUnavailable, likewise left to the scheduler, and
+    ValidationError for a mapping of a later release, left to a process of that one.
     """
     with db.sessions.begin() as session:
         inspection = service.begin_inspection(session, dataset_id, settings.lease_seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
@@ -177,15 +177,17 @@ def _update_inspecting(
     ).one_or_none()
 
 
-def lost_inspections(session: Session, limit: int) -> Sequence[str]:
-    """Ids of datasets whose inspection nobody holds."""
+def lost_inspections(session: Session, limit: int, passed_over: Collection[str] = ()) -> Sequence[str]:
+    """Ids of datasets whose inspection nobody holds, the longest without one first."""
     return session.scalars(
         select(Dataset.id)
         .where(
             Dataset.status == DatasetStatus.INSPECTING,
             Dataset.deleted_at.is_(None),
             Dataset.inspection_lease_until < db_now(),
+            Dataset.id.not_in(passed_over),
         )
+        .order_by(Dataset.inspection_lease_until, Dataset.id)
         .limit(limit)
     ).all()
 

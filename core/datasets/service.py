@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -127,6 +127,7 @@ def begin_inspection(session: Session, dataset_id: str, lease_seconds: float) ->
     """Takes the inspection up; None where it is over or somebody else holds its lease.
 
     A dataset whose inspections were lost twice is rejected with `inspection_failed` instead: None, too.
+    Raises ValidationError for a mapping that a later release wrote otherwise than this one can read.
     """
     taken = repository.take_inspection(session, dataset_id, lease_seconds)
     if taken is None:
@@ -227,6 +228,6 @@ def delete(session: Session, tenant_id: str, dataset_id: str) -> str:
     return dataset.storage_key
 
 
-def lost_inspections(session: Session, limit: int = 10) -> Sequence[str]:
-    """Ids of datasets whose inspection broke off."""
-    return repository.lost_inspections(session, limit)
+def lost_inspections(session: Session, passed_over: Collection[str] = (), limit: int = 10) -> Sequence[str]:
+    """Ids of datasets whose inspection broke off, the longest ago first; never one of `passed_over`."""
+    return repository.lost_inspections(session, limit, passed_over)

@@ -139,6 +139,29 @@ def test_an_inspection_that_broke_off_is_taken_up(
         assert session.get_one(Dataset, data.id).status is DatasetStatus.READY
 
 
+def test_what_only_a_newer_release_can_inspect_keeps_nothing_from_its_turn(
+    database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
+) -> None:
+    """As after an upgrade that was taken back."""
+    with database.sessions.begin() as session:
+        newer = make_dataset(session, status=DatasetStatus.INSPECTING)
+        newer.mapping = {"of_a_later_release": True}
+        data = make_dataset(session, status=DatasetStatus.INSPECTING)
+        for dataset, seconds_ago in ((newer, 2), (data, 1)):
+            lost = update(Dataset).where(Dataset.id == dataset.id)
+            session.execute(lost.values(inspection_lease_until=later(db_now(), -seconds_ago)))
+    folder_storage.put_bytes(data.storage_key, CSV.encode())
+
+    for _ in range(2):
+        scheduler.run_once()
+        scheduler.join()
+
+    with database.readers.begin() as session:
+        assert session.get_one(Dataset, data.id).status is DatasetStatus.READY
+        left = session.get_one(Dataset, newer.id)
+        assert (left.status, left.inspection_attempt) == (DatasetStatus.INSPECTING, 0)
+
+
 def test_an_upload_that_never_finished_is_removed(
     database: Database, scheduler: Scheduler, folder_storage: ObjectStorage
 ) -> None:

@@ -22,10 +22,12 @@ class Renewals:
     def __init__(self, answer: Wishes | Exception) -> None:
         self.answer = answer
         self.carried: list[ProgressReported | None] = []
+        self.first_came = threading.Event()
         self.second_came = threading.Event()
 
     def __call__(self, progress: ProgressReported | None) -> Wishes:
         self.carried.append(progress)
+        self.first_came.set()
         if len(self.carried) >= 2:
             self.second_came.set()
         if isinstance(self.answer, Exception):
@@ -63,6 +65,17 @@ def test_one_renewal_takes_the_latest_progress_along() -> None:
         assert renewals.second_came.wait(SOON)
 
     assert renewals.carried[:2] == [HALFWAY, None]
+
+
+def test_the_first_progress_waits_for_no_heartbeat() -> None:
+    renewals = Renewals(Wishes(cancel=False, pause=False))
+    further = HALFWAY.model_copy(update={"step": 6})
+    with make_lease(renewals, heartbeat=HOURS) as lease:
+        lease.carry(HALFWAY)
+        assert renewals.first_came.wait(SOON)
+        lease.carry(further)
+
+    assert renewals.carried == [HALFWAY, further]  # that one at the end
 
 
 def test_progress_that_could_not_be_delivered_goes_with_the_next_renewal() -> None:

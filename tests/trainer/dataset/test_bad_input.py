@@ -1,4 +1,4 @@
-"""The issue's list of bad input: each is handled and reported, or refused with its series and row."""
+"""Bad input of every known kind: each is handled and reported, or refused with its series and row."""
 
 from __future__ import annotations
 

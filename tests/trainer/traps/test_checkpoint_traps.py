@@ -1,4 +1,4 @@
-"""Section 3.3 of the research: checkpoints. Each test shows the trap, then ours."""
+"""Traps of the stock trainer, checkpoints. Each test shows the trap, then ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 3.2 of the research: data. Each test shows the trap, then ours on the same data."""
+"""Traps of the stock trainer, data. Each test shows the trap, then ours on the same data."""
 
 from __future__ import annotations
 

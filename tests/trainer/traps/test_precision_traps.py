@@ -1,4 +1,4 @@
-"""Section 3.1 of the research: half precision. Each test shows the trap, then ours on the same data."""
+"""Traps of the stock trainer, half precision. Each test shows the trap, then ours on the same data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 3.4 of the research: the loop. Each test shows the trap, then ours on the same data."""
+"""Traps of the stock trainer, the loop. Each test shows the trap, then ours on the same data."""
 
 from __future__ import annotations
 

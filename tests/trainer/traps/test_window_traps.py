@@ -1,4 +1,4 @@
-"""Section 3.2 of the research: windows and quantiles. Each test shows the trap, then ours on equal data."""
+"""Traps of the stock trainer, windows and quantiles. Each test shows the trap, then ours on equal data."""
 
 from __future__ import annotations
 
